@@ -1,0 +1,195 @@
+"""The independent check of a claimed equilibrium.
+
+Nothing here is shared with the solvers but the oracle's win probabilities: every figure follows its definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp, softmax, xlogy
+
+from mnpo.games import Game
+from mnpo.numerics import Array
+
+#: The convex program is solved again where the game has at most this many policies times responses².
+CONVEX_PROGRAM_SIZE = 20_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure and the limit it must keep."""
+
+    name: str
+    value: float
+    limit: float
+    meaning: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure is a number within the limit."""
+        return bool(self.value <= self.limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What was checked of claimed equilibrium policies, and whether it holds.
+
+    Attributes:
+        tolerance: the exploitability allowed to each player.
+        exploitability: (n,), by definition: best-response value minus payoff.
+        value: (n,), payoffs u_i.
+        distance_bound: for pairwise payoffs with every τ > 0, no policy is further than this from the one
+            equilibrium, in total variation averaged over contexts: √(NashConv / 2τ). Else None.
+        checks: the figures with their limits.
+        not_checked: (what, why not).
+    """
+
+    tolerance: float
+    exploitability: Array
+    value: Array
+    distance_bound: float | None
+    checks: tuple[Check, ...]
+    not_checked: tuple[tuple[str, str], ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "holds": self.holds,
+            "tolerance": self.tolerance,
+            "exploitability": self.exploitability.tolist(),
+            "nash_conv": float(self.exploitability.sum()),
+            "value": self.value.tolist(),
+            "distance_bound": self.distance_bound,
+            "checks": [
+                {"name": c.name, "value": c.value, "limit": c.limit, "holds": c.holds, "meaning": c.meaning}
+                for c in self.checks
+            ],
+            "not_checked": [{"name": name, "reason": reason} for name, reason in self.not_checked],
+        }
+
+
+def verify(
+    game: Game, policies: npt.ArrayLike, tolerance: float = 1e-10, *, convex_program: bool | None = None
+) -> Certificate:
+    """Check whether policies are a Nash equilibrium of a game.
+
+    Args:
+        game: a single game (no batch).
+        policies: (A,), (X, A), (1, X, A) or (n, X, A), from anywhere.
+        tolerance: the exploitability allowed to each player, in units of win probability.
+        convex_program: also solve the convex program of a pairwise game and compare; None: where it is small.
+
+    Returns:
+        A certificate; `holds` is the verdict.
+
+    Raises:
+        ValueError: policies that are no policies of this game, a negative tolerance, a batch of games.
+    """
+    if game.batch_shape:
+        raise ValueError("verify takes one game at a time; found a batch")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0; found {tolerance:g}")
+    profile = game.profile(policies)
+    if profile.ndim != 3:
+        raise ValueError(f"policies must be one profile (n, X, A); found shape {profile.shape}")
+    everyone = np.array(game.everyone(profile))
+    n = game.players
+    tau = np.array(game.player_tau)
+    log_reference = np.broadcast_to(game.log_reference, everyone.shape)
+    wins = game.oracle.win_probabilities(everyone)
+    expected = (everyone * wins).sum(-1)
+    divergence = (xlogy(everyone, everyone) - everyone * log_reference).sum(-1)
+    payoff = expected - tau[:, None] * divergence
+    best_value, best = np.empty_like(expected), np.empty_like(everyone)
+    for i in range(n):
+        if tau[i] > 0:
+            logits = log_reference[i] + wins[i] / tau[i]
+            best_value[i], best[i] = tau[i] * logsumexp(logits, axis=-1), softmax(logits, axis=-1)
+        else:
+            best_value[i] = wins[i].max(-1)
+            best[i] = everyone[i] * (wins[i] >= best_value[i][:, None] - tolerance)
+    gains = np.array([float(game.context_mean(best_value[i] - payoff[i])) for i in range(n)])
+    value = np.array([float(game.context_mean(payoff[i])) for i in range(n)])
+
+    checks = [
+        Check(
+            "exploitability",
+            float(np.abs(gains).max()),
+            tolerance,
+            "the most that a player gains by a best response",
+        ),
+        Check("nash_conv", float(np.abs(gains).sum()), n * tolerance, "the sum of all players' gains"),
+    ]
+    skipped: list[tuple[str, str]] = []
+    # Pinsker: a policy whose gain τ KL(π ‖ BR) is ε lies within √(ε/2τ) of its best response.
+    distance = np.array([float(game.context_mean(np.abs(p - b).sum(-1) / 2)) for p, b in zip(everyone, best, strict=True)])
+    limit = np.sqrt((tolerance + 1e-15) / (2 * np.where(tau > 0, tau, np.inf)))
+    worst = int((distance - np.where(tau > 0, limit, tolerance)).argmax())
+    checks.append(
+        Check(
+            "fixed_point",
+            float(distance[worst]),
+            float(limit[worst]) if tau[worst] > 0 else max(tolerance, 1e-12),
+            "total variation from the best response (at tau = 0, mass on responses that are not best)",
+        )
+    )
+    total = game.oracle.total_value(n)
+    if total is None:
+        skipped.append(("value_identity", "the oracle's win probabilities have no constant sum"))
+    else:
+        found = float(game.context_mean(expected.sum(0)))
+        checks.append(
+            Check(
+                "value_identity",
+                abs(found - total),
+                1e-10 * max(1, n),
+                f"the expected win probabilities sum to {total:g}",
+            )
+        )
+    matrix = game.pairwise_matrix()
+    bound = None
+    if matrix is None:
+        skipped.append(("distance_bound", "payoffs are not pairwise"))
+        skipped.append(("convex_program", "payoffs are not pairwise"))
+    elif not tau.all():
+        skipped.append(("distance_bound", "tau is 0: the equilibrium need not be unique"))
+        skipped.append(("convex_program", "tau is 0"))
+    else:
+        # NashConv ≥ Σ_i τ_i KL(π_i ‖ π*_i) wherever payoffs sum to a constant; Pinsker for the distance.
+        bound = float(np.sqrt(max(float(gains.sum()), 0.0) / (2 * tau.min())))
+        slots = game.slots
+        small = slots * game.contexts * game.actions**2 <= CONVEX_PROGRAM_SIZE
+        if not (small if convex_program is None else convex_program):
+            skipped.append(("convex_program", "the game is large"))
+        else:
+            checks.append(_convex_check(game, matrix, everyone[:slots], tau[:slots], tolerance))
+    return Certificate(float(tolerance), gains, value, bound, tuple(checks), tuple(skipped))
+
+
+def _convex_check(game: Game, matrix: Array, policies: Array, tau: Array, tolerance: float) -> Check:
+    """Compare with the minimiser of the convex program, as far as both are sure to be near the equilibrium."""
+    from mnpo.programs import convex_program
+
+    worst, limit = 0.0, 0.0
+    for x in range(game.contexts):
+        log_policies, value = convex_program(matrix[x], game.log_reference[:, x], tau)
+        distance = float(np.abs(np.exp(log_policies) - policies[:, x]).sum(-1).max() / 2)
+        # Each is within √(NashConv/2τ) of the one equilibrium; the program's own value has its solver's error.
+        allowed = float(
+            np.sqrt(len(policies) * 2 * tolerance / (2 * tau.min()))
+            + np.sqrt((abs(value) + 1e-9) / (2 * tau.min()))
+        )
+        if distance - allowed > worst - limit or x == 0:
+            worst, limit = distance, allowed
+    return Check(
+        "convex_program", worst, limit, "total variation from the minimiser of NashConv, solved on its own"
+    )

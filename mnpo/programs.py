@@ -1,0 +1,128 @@
+"""Pairwise games as optimisation problems: the convex program for τ > 0 and the linear program for τ = 0.
+
+Both take one context. Their solvers are cvxpy's Clarabel and scipy's HiGHS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mnpo.numerics import Array, normalise_log
+
+
+def convex_program(matrix: Array, log_reference: Array, tau: Array) -> tuple[Array, float]:
+    """Minimise NashConv over all policies: zero, and only, at the equilibrium of a pairwise game.
+
+    Σ_i [τ_i log Σ_y π_ref,i e^{q_i(y)/τ_i} + τ_i KL(π_i ‖ π_ref,i)] − n/2, with q_i = mean_{j≠i} P π_j, is
+    convex because the payoffs ⟨π_i, q_i⟩ sum to a constant. With one policy given it is the symmetric game.
+
+    Args:
+        matrix: P, (A, A).
+        log_reference: (p, A), p = 1 for identical players, else n.
+        tau: (p,), all above 0.
+
+    Returns:
+        log-policies (p, A) and the value found, NashConv (of two players, if p = 1).
+
+    Raises:
+        RuntimeError: the solver failed.
+    """
+    import cvxpy as cp
+
+    players, size = log_reference.shape
+    policies = [cp.Variable(size, nonneg=True) for _ in range(players)]
+    terms = []
+    for i, policy in enumerate(policies):
+        others = [other for j, other in enumerate(policies) if j != i] or [policy]
+        beats = matrix @ (sum(others) / len(others))
+        terms.append(tau[i] * cp.log_sum_exp(log_reference[i] + beats / tau[i]))
+        terms.append(-tau[i] * cp.sum(cp.entr(policy)) - tau[i] * (log_reference[i] @ policy))
+    problem = cp.Problem(
+        cp.Minimize(sum(terms) - players / 2), [cp.sum(policy) == 1 for policy in policies]
+    )
+    problem.solve(
+        solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12, max_iter=500
+    )
+    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) or policies[0].value is None:
+        raise RuntimeError(f"the convex program failed: {problem.status}")
+    found = np.stack([np.maximum(policy.value, 0.0) for policy in policies])
+    # One best response turns an interior-point answer into policies with meaningful logarithms everywhere.
+    means = (found.sum(axis=0) - found) / (players - 1) if players > 1 else found
+    log_policies, _ = normalise_log(log_reference + (means / means.sum(-1, keepdims=True)) @ matrix.T / tau[:, None])
+    value = float(problem.value)
+    return log_policies, value if players > 1 else 2 * value
+
+
+def linear_program(matrix: Array) -> Array:
+    """Return the maximal lottery: the equilibrium of a pairwise game at τ = 0, of any number of players.
+
+    Every player plays a maximin policy of the two-player game. Where there are several, the one of maximum
+    entropy, which is unique.
+
+    Args:
+        matrix: P, (A, A).
+
+    Returns:
+        A policy (A,), with exact zeros outside its support.
+
+    Raises:
+        RuntimeError: a solver failed.
+    """
+    from scipy.optimize import linprog
+
+    size = matrix.shape[0]
+    margin = matrix - 0.5
+    result = linprog(
+        np.zeros(size),
+        A_ub=margin,
+        b_ub=np.zeros(size),
+        A_eq=np.ones((1, size)),
+        b_eq=[1.0],
+        bounds=(0, None),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if not result.success:
+        raise RuntimeError(f"the linear program failed: {result.message}")
+    policy = _refined(margin, np.maximum(result.x, 0.0))
+    # Another optimum can only play responses that do as well as possible against this one.
+    rivals = np.flatnonzero(margin @ policy > -1e-9)
+    support = np.flatnonzero(policy)
+    if rivals.size > support.size or _nullity(margin[np.ix_(rivals, support)]) > 1:
+        spread = np.zeros(size)
+        spread[rivals] = _maximum_entropy(margin[:, rivals])
+        refined = _refined(margin, spread)
+        # The refinement must not undo the spreading: keep it only where it is an equilibrium to rounding.
+        if (margin @ refined).max() <= max(1e-12, (margin @ policy).max()):
+            policy = refined
+    return policy
+
+
+def _maximum_entropy(margin: Array) -> Array:
+    """The policy of maximum entropy among those that no response beats: margin @ policy ≤ 0."""
+    import cvxpy as cp
+
+    policy = cp.Variable(margin.shape[1], nonneg=True)
+    problem = cp.Problem(cp.Maximize(cp.sum(cp.entr(policy))), [cp.sum(policy) == 1, margin @ policy <= 0])
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    if policy.value is None:
+        raise RuntimeError(f"the maximum-entropy program failed: {problem.status}")
+    return np.maximum(policy.value, 0.0)
+
+
+def _refined(margin: Array, policy: Array) -> Array:
+    """Move a solver's answer, exact to its tolerance, to the nearest exact solution with its support."""
+    policy = np.where(policy > 1e-7, policy, 0.0)
+    policy = policy / policy.sum()
+    support = np.flatnonzero(policy)
+    tight = np.flatnonzero(margin @ policy > -1e-7)
+    rows = np.vstack([margin[np.ix_(tight, support)], np.ones(support.size)])
+    excess = rows @ policy[support] - np.append(np.zeros(tight.size), 1.0)
+    moved = policy.copy()
+    moved[support] -= np.linalg.lstsq(rows, excess, rcond=None)[0]
+    better = moved.min() >= 0 and (margin @ moved).max() <= (margin @ policy).max()
+    return moved / moved.sum() if better else policy
+
+
+def _nullity(matrix: Array) -> int:
+    return int(matrix.shape[1] - np.linalg.matrix_rank(matrix, tol=1e-9))
