@@ -7,23 +7,27 @@
 The mathematics only: `mnpo.sim` reads games and runs studies, `mnpo.cli` is the command line.
 """
 
-from mnpo.certificates import Certificate, verify
-from mnpo.dynamics import Trajectory, run
-from mnpo.equilibria import Equilibrium, solve
-from mnpo.games import Game
-from mnpo.gaps import GapUndefined, dual_gap, exploitability, nash_conv, worst_case_gap
-from mnpo.logit import ConvergenceError
-from mnpo.oracles import (
-    DenseTensor,
-    Heterogeneous,
-    Mixture,
-    Oracle,
-    Pairwise,
-    PlackettLuce,
-    Population,
-    Rankings,
-)
-from mnpo.rules import RULES, UpdateRule, inpo, make_rule, mwu, td_mnpo
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnpo.certificates import Certificate, verify
+    from mnpo.dynamics import Trajectory, run
+    from mnpo.equilibria import Equilibrium, solve
+    from mnpo.games import Game
+    from mnpo.gaps import GapUndefined, dual_gap, exploitability, nash_conv, worst_case_gap
+    from mnpo.logit import ConvergenceError
+    from mnpo.oracles import (
+        DenseTensor,
+        Heterogeneous,
+        Mixture,
+        Oracle,
+        Pairwise,
+        PlackettLuce,
+        Population,
+        Rankings,
+    )
+    from mnpo.rules import RULES, UpdateRule, inpo, make_rule, mwu, td_mnpo
 
 __version__ = "0.1.0"
 
@@ -56,3 +60,46 @@ __all__ = [
     "verify",
     "worst_case_gap",
 ]
+
+# Loaded when first used: `mnpo --help` and `import mnpo` start without scipy.
+_HOMES = {
+    "Certificate": "mnpo.certificates",
+    "ConvergenceError": "mnpo.logit",
+    "DenseTensor": "mnpo.oracles",
+    "Equilibrium": "mnpo.equilibria",
+    "Game": "mnpo.games",
+    "GapUndefined": "mnpo.gaps",
+    "Heterogeneous": "mnpo.oracles",
+    "Mixture": "mnpo.oracles",
+    "Oracle": "mnpo.oracles",
+    "Pairwise": "mnpo.oracles",
+    "PlackettLuce": "mnpo.oracles",
+    "Population": "mnpo.oracles",
+    "RULES": "mnpo.rules",
+    "Rankings": "mnpo.oracles",
+    "Trajectory": "mnpo.dynamics",
+    "UpdateRule": "mnpo.rules",
+    "dual_gap": "mnpo.gaps",
+    "exploitability": "mnpo.gaps",
+    "inpo": "mnpo.rules",
+    "make_rule": "mnpo.rules",
+    "mwu": "mnpo.rules",
+    "nash_conv": "mnpo.gaps",
+    "run": "mnpo.dynamics",
+    "solve": "mnpo.equilibria",
+    "td_mnpo": "mnpo.rules",
+    "verify": "mnpo.certificates",
+    "worst_case_gap": "mnpo.gaps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

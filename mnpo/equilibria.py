@@ -134,7 +134,7 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
     """Newton with continuation in τ (spec: `mnpo.logit`), context by context."""
     if not game.profile_tau.all():
         raise ValueError("method newton needs every tau above 0; at tau = 0 use linear, with pairwise payoffs")
-    slots = game.slots
+    slots, unique = game.slots, game.pairwise_matrix() is not None
     tau = np.broadcast_to(game.profile_tau[:, 0, 0], (slots,))
     log_start = None if start is None else safe_log(np.maximum(game.profile(start), 1e-300))
     solutions = [
@@ -143,6 +143,7 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
             _gradient(game, x),
             np.array(np.broadcast_to(game.log_reference[:, x], (slots, game.actions))),
             np.array(tau),
+            unique=unique,
             start=None if log_start is None else np.broadcast_to(log_start[:, x], (slots, game.actions)),
         )
         for x in range(game.contexts)

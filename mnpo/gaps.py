@@ -139,7 +139,9 @@ def _worst_case_gap(matrix: Array, policy: Array, log_reference: Array, tau: flo
         blocks[1, :, 0] = matrix
         return blocks
 
-    solution = solve_logit(wins, gradient, np.stack([log_reference, log_reference]), np.full(2, tau))
+    solution = solve_logit(
+        wins, gradient, np.stack([log_reference, log_reference]), np.full(2, tau), unique=True
+    )
     log_challenger = solution.log_policies[0]
     challenger = np.exp(log_challenger)
     own_divergence = float(kl_divergence(policy, safe_log(policy), log_reference))

@@ -19,6 +19,9 @@ from mnpo.numerics import Array, normalise_log
 NEGLIGIBLE = 1e-25
 #: Newton corrections allowed at one point of the branch before the step is halved.
 CORRECTIONS = 8
+#: Smallest cosine between the branch's directions at consecutive points. Below it, another piece of the branch
+#: (or of another one) may have caught the corrector.
+STRAIGHT = 0.97
 
 
 class ConvergenceError(RuntimeError):
@@ -47,7 +50,8 @@ def solve_logit(
     tau: Array,
     *,
     start: Array | None = None,
-    max_iterations: int = 5000,
+    unique: bool = False,
+    max_iterations: int = 20_000,
 ) -> LogitSolution:
     """Solve log π_i = log π_ref,i + q_i(π)/τ_i − log Z_i for all players.
 
@@ -57,6 +61,7 @@ def solve_logit(
         log_reference: (p, A), normalised.
         tau: (p,), all above 0.
         start: (p, A), log-policies near the solution; skips the branch if Newton converges from there.
+        unique: there is only one fixed point, so that it does not matter how it is reached.
         max_iterations: Newton matrices allowed.
 
     Returns:
@@ -81,8 +86,8 @@ def solve_logit(
             level += 1.0
     if level == 0.0:
         return system.solution(point)
-    direction = -1.0
-    tangent = system.tangent(level, np.append(np.zeros(point.size), direction))
+    top = level
+    tangent, _ = system.tangent(np.append(np.zeros(point.size), -1.0))
     step = 0.5
     while True:
         if system.iterations > max_iterations:
@@ -105,9 +110,15 @@ def solve_logit(
             continue
         if arrives:
             return system.solution(corrected)
-        turned = system.tangent(reached, tangent)
+        corrections = system.corrections
+        turned, cosine = system.tangent(tangent)
+        if not unique and cosine < STRAIGHT and length > 1e-6:
+            step = length / 2
+            continue
+        if reached > top + 1.0:
+            raise ConvergenceError(f"the branch turned back to {np.exp(reached):.6g} times tau")
         point, level, tangent = corrected, reached, turned
-        step = length * (2.0 if system.corrections <= 2 else 1.2 if system.corrections <= 4 else 0.7)
+        step = length * (2.0 if corrections <= 2 else 1.2 if corrections <= 4 else 0.7)
 
 
 class _System:
@@ -149,12 +160,16 @@ class _System:
         """Newton in the hyperplane through the guess that is orthogonal to the tangent."""
         return self._newton(x, level, np.append(self._metric * tangent[:-1], tangent[-1]), polish=False)
 
-    def tangent(self, level: float, previous: Array) -> Array:
-        """Return the branch's unit tangent at the last corrected point, in the previous one's direction."""
+    def tangent(self, previous: Array) -> tuple[Array, float]:
+        """Return the branch's unit tangent at the last corrected point, and its cosine with the previous one."""
         row = np.append(self._metric * previous[:-1], previous[-1])
         direction = self._solve(np.append(np.zeros(row.size - 1), 1.0), row)
-        length = float(np.sqrt(self._metric @ direction[:-1] ** 2 + direction[-1] ** 2))
-        return direction / length
+        tangent = direction / self.length(direction)
+        return tangent, float(row @ tangent) / self.length(previous)
+
+    def length(self, step: Array) -> float:
+        """Return the length of a step (dx, dlevel) at the last corrected point."""
+        return float(np.sqrt(self._metric @ step[:-1] ** 2 + step[-1] ** 2))
 
     def solution(self, x: Array) -> LogitSolution:
         """Package a solution at level 0."""
@@ -173,7 +188,7 @@ class _System:
                 return None, level
             self._linearise(policies, best, scaled, level)
             change = self._solve(np.append(-error.ravel(), 0.0), row)
-            size = float(np.sqrt(self._metric @ change[:-1] ** 2 + change[-1] ** 2))
+            size = self.length(change)
             if not np.isfinite(size) or size > 3.0 or (number > 2 and size > 0.9 * previous and size > 1e-9):
                 return None, level
             x, level = x + change[:-1], level + change[-1]

@@ -1,0 +1,1 @@
+"""Experiments on games: a catalogue, readers of real preferences, studies, figures and their records."""

@@ -1,0 +1,247 @@
+"""Synthetic games by name, with parameters: `rps:bias=0.2`, `random:responses=20,seed=3`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mnpo.choices import choose, suggestion
+from mnpo.numerics import Array, check_memory
+from mnpo.oracles import DenseTensor, Heterogeneous, Oracle, Pairwise, PlackettLuce, Population
+from mnpo.sim.spec import GameSpec
+
+Parameters = dict[str, int | float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A game of the catalogue."""
+
+    name: str
+    summary: str
+    build: Callable[..., Oracle | tuple[Oracle, tuple[str, ...]]]
+
+    @property
+    def parameters(self) -> Parameters:
+        """Names and default values."""
+        return {name: p.default for name, p in inspect.signature(self.build).parameters.items()}
+
+
+CATALOGUE: dict[str, Entry] = {}
+
+
+def _entry(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(build: Callable[..., Any]) -> Callable[..., Any]:
+        CATALOGUE[name] = Entry(name, summary, build)
+        return build
+
+    return register
+
+
+def make_game(text: str, *, players: int | None = None, seed: int | None = None) -> GameSpec:
+    """Build a game from `name` or `name:key=value,key=value`.
+
+    Args:
+        text: the name and parameters.
+        players: passed to games that are made for a number of players, unless the text says.
+        seed: passed to random games, unless the text says.
+
+    Raises:
+        ValueError: an unknown game or parameter (with the nearest name), or a bad value.
+    """
+    name, _, rest = text.partition(":")
+    entry = choose(name, CATALOGUE, "game")
+    values = _parse(entry, rest)
+    for key, value in (("players", players), ("seed", seed)):
+        if value is not None and key in entry.parameters:
+            values.setdefault(key, value)
+    parameters = {**entry.parameters, **values}
+    for key in ("responses", "annotators", "contexts", "rank", "groups"):
+        if parameters.get(key, 1) < 1:
+            raise ValueError(f"{key} of game {name!r} must be at least 1; found {parameters[key]}")
+    if parameters.get("seed", 0) < 0:
+        raise ValueError(f"seed must be at least 0; found {parameters['seed']}")
+    if parameters.get("players", 2) < 2:
+        raise ValueError(f"players must be an integer of at least 2; found {parameters['players']}")
+    built = entry.build(**values)
+    oracle, responses = built if isinstance(built, tuple) else (built, ())
+    return GameSpec(name=text, oracle=oracle, responses=responses)
+
+
+def _parse(entry: Entry, text: str) -> Parameters:
+    values: Parameters = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError(f"game parameters are written key=value; found {part!r}")
+        if key not in entry.parameters:
+            raise ValueError(
+                f"game {entry.name!r} has no parameter {key!r}; {suggestion(key, entry.parameters)}"
+                if entry.parameters
+                else f"game {entry.name!r} has no parameters; found {key!r}"
+            )
+        kind = type(entry.parameters[key])
+        try:
+            values[key] = kind(value)
+        except ValueError:
+            wanted = "an integer" if kind is int else "a number"
+            raise ValueError(f"{key} of game {entry.name!r} must be {wanted}; found {value!r}") from None
+        if not np.isfinite(values[key]):
+            raise ValueError(f"{key} of game {entry.name!r} must be finite; found {value!r}")
+    return values
+
+
+@_entry("rps", "rock-paper-scissors; rock beats scissors by `bias` more than the other wins")
+def _rps(bias: float = 0.2, strength: float = 0.25) -> tuple[Oracle, tuple[str, ...]]:
+    matrix = np.full((3, 3), 0.5)
+    for winner, loser, margin in ((1, 0, strength), (2, 1, strength), (0, 2, strength + bias)):
+        matrix[winner, loser], matrix[loser, winner] = 0.5 + margin, 0.5 - margin
+    if min(strength, strength + bias) <= 0 or max(strength, strength + bias) > 0.5:
+        raise ValueError(
+            f"strength and strength + bias of game 'rps' must lie in (0, 0.5]; found {strength:g} and "
+            f"{strength + bias:g}"
+        )
+    return Pairwise(matrix), ("rock", "paper", "scissors")
+
+
+@_entry("cycle", "an odd cycle: each response beats the (k-1)/2 that follow it")
+def _cycle(responses: int = 5, strength: float = 0.3) -> Oracle:
+    if responses < 3 or responses % 2 == 0:
+        raise ValueError(f"responses of game 'cycle' must be odd and at least 3; found {responses}")
+    if not 0 < strength <= 0.5:
+        raise ValueError(f"strength of game 'cycle' must lie in (0, 0.5]; found {strength:g}")
+    ahead = (np.arange(responses) - np.arange(responses)[:, None]) % responses
+    sign = np.where(ahead == 0, 0.0, np.where(ahead <= responses // 2, 1.0, -1.0))
+    return Pairwise(0.5 + strength * sign)
+
+
+@_entry("transitive", "Bradley-Terry with evenly spaced utilities: nothing to cycle")
+def _transitive(responses: int = 5, spread: float = 3.0) -> Oracle:
+    utility = np.linspace(spread, 0.0, responses)
+    return Pairwise(_sigmoid(utility[:, None] - utility))
+
+
+@_entry("transitive-cyclic", "sigmoid(r_i - r_j + cyclic * C_ij): a transitive and a random cyclic part")
+def _transitive_cyclic(responses: int = 6, cyclic: float = 2.0, contexts: int = 1, seed: int = 0) -> Oracle:
+    rng = np.random.default_rng(seed)
+    utility = rng.standard_normal((contexts, responses))
+    noise = rng.standard_normal((contexts, responses, responses))
+    skew = (noise - noise.swapaxes(-1, -2)) / np.sqrt(2)
+    return Pairwise(_sigmoid(utility[..., :, None] - utility[..., None, :] + cyclic * skew))
+
+
+@_entry("random", "every pair's win probability drawn uniformly from [0, 1]")
+def _random(responses: int = 10, contexts: int = 1, seed: int = 0) -> Oracle:
+    return Pairwise(_random_matrix(np.random.default_rng(seed), (contexts,), responses))
+
+
+@_entry("embedding", "sigmoid(v_i' R v_j) with skew-symmetric R of the given rank (general preference model)")
+def _embedding(responses: int = 8, rank: int = 1, scale: float = 2.0, seed: int = 0) -> Oracle:
+    vectors = np.random.default_rng(seed).standard_normal((responses, 2 * rank))
+    rotation = np.kron(np.eye(rank), np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    return Pairwise(_sigmoid(scale * vectors @ rotation @ vectors.T))
+
+
+@_entry("condorcet", "a response that beats every other by `margin`, above a cycle")
+def _condorcet(responses: int = 4, margin: float = 0.1, strength: float = 0.3) -> Oracle:
+    if responses < 4 or responses % 2:
+        raise ValueError(f"responses of game 'condorcet' must be even and at least 4; found {responses}")
+    if not 0 < margin <= 0.5:
+        raise ValueError(f"margin of game 'condorcet' must lie in (0, 0.5]; found {margin:g}")
+    matrix = np.full((responses, responses), 0.5)
+    cycle = _cycle(responses - 1, strength)
+    assert isinstance(cycle, Pairwise)
+    matrix[1:, 1:] = cycle.matrix[0]
+    matrix[0, 1:], matrix[1:, 0] = 0.5 + margin, 0.5 - margin
+    return Pairwise(matrix)
+
+
+@_entry("plackett-luce", "one annotator with normal utilities; the group's winner by Plackett-Luce")
+def _plackett_luce(responses: int = 6, scale: float = 1.0, contexts: int = 1, seed: int = 0) -> Oracle:
+    return PlackettLuce(scale * np.random.default_rng(seed).standard_normal((contexts, responses)))
+
+
+@_entry("annotators", "a population: Mallows rankings around centres that are rotations of each other")
+def _annotators(
+    responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.4, seed: int = 0
+) -> Oracle:
+    if not 0 <= phi <= 1:
+        raise ValueError(f"phi of game 'annotators' must lie in [0, 1]; found {phi:g}")
+    from prefsampling.ordinal import mallows
+
+    # Rotated centres (Condorcet's paradox) make majority cycles; groups of unlike size make them uneven.
+    shares = np.linspace(1.2, 0.8, groups) if groups > 1 else np.ones(1)
+    sizes = np.maximum(1, np.round(annotators * shares / shares.sum())).astype(int)
+    rankings: list[list[int]] = []
+    for group, size in enumerate(sizes):
+        centre = np.roll(np.arange(responses), -group * responses // groups)
+        # The sampler draws nothing for one response, and there is nothing to draw.
+        drawn = (
+            mallows(int(size), responses, phi, central_vote=centre, seed=seed * groups + group)
+            if responses > 1
+            else [[0]] * int(size)
+        )
+        rankings += [list(map(int, vote)) for vote in drawn]
+    levels = np.argsort(np.asarray(rankings), axis=-1)
+    unique, counts = np.unique(levels, axis=0, return_counts=True)
+    return Population(levels=unique, level_weights=counts)
+
+
+@_entry("pl-annotators", "a population of annotators with Plackett-Luce utilities around rotated centres")
+def _pl_annotators(
+    responses: int = 6, annotators: int = 30, groups: int = 3, spread: float = 4.0, noise: float = 0.5, seed: int = 0
+) -> Oracle:
+    rng = np.random.default_rng(seed)
+    base = np.linspace(spread, 0.0, responses)
+    centres = [np.roll(base, group * responses // groups) for group in range(groups)]
+    utilities = np.stack([centres[v % groups] for v in range(annotators)])
+    return Population(utilities=utilities + noise * rng.standard_normal(utilities.shape))
+
+
+@_entry("minority", "two groups with opposite favourites: two players ignore the smaller one, many do not")
+def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
+    if not 0 < share < 1:
+        raise ValueError(f"share of game 'minority' must lie in (0, 1); found {share:g}")
+    order = np.arange(responses)
+    return Population(levels=np.stack([order, order[::-1]]), level_weights=[1 - share, share])
+
+
+@_entry("committee", "players with conflicting oracles: each has a transitive taste of its own plus noise")
+def _committee(players: int = 3, responses: int = 6, conflict: float = 1.0, seed: int = 0) -> Oracle:
+    rng = np.random.default_rng(seed)
+    common = rng.standard_normal(responses)
+    oracles = []
+    for _ in range(players):
+        utility = common + conflict * rng.standard_normal(responses)
+        noise = rng.standard_normal((responses, responses))
+        oracles.append(Pairwise(_sigmoid(utility[:, None] - utility + (noise - noise.T) / np.sqrt(2))))
+    return Heterogeneous(oracles)
+
+
+@_entry("tensor", "a dense random table of group win probabilities, the same for all players")
+def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
+    check_memory(((2 + players + responses) * responses**players,), f"a tensor of shape {(responses,) * players}")
+    shape = (responses,) * players
+    rng = np.random.default_rng(seed)
+    index = np.stack(np.unravel_index(np.arange(responses**players), shape))
+    # Every multiset of responses has a random weight for each response, whatever the order of the group; a
+    # response wins with its share of the group's weights, so that the players' win probabilities sum to 1.
+    multiset = np.ravel_multi_index(tuple(np.sort(index, axis=0)), shape)
+    weights = rng.exponential(size=(responses**players, responses))[multiset]
+    members = np.take_along_axis(weights, index.T, axis=1)
+    return DenseTensor((members[:, 0] / members.sum(axis=1)).reshape(shape), players=players)
+
+
+def _sigmoid(values: Array) -> Array:
+    result: Array = 0.5 * (1.0 + np.tanh(0.5 * values))
+    return result
+
+
+def _random_matrix(rng: np.random.Generator, batch: tuple[int, ...], responses: int) -> Array:
+    upper = np.triu(rng.random((*batch, responses, responses)), 1)
+    lower = np.tril(1.0 - upper.swapaxes(-1, -2), -1)
+    return upper + lower + 0.5 * np.eye(responses)
