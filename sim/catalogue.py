@@ -167,14 +167,14 @@ def _plackett_luce(responses: int = 6, scale: float = 1.0, contexts: int = 1, se
 
 @_entry("annotators", "a population: Mallows rankings around centres that are rotations of each other")
 def _annotators(
-    responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.4, seed: int = 0
+    responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.3, seed: int = 0
 ) -> Oracle:
     if not 0 <= phi <= 1:
         raise ValueError(f"phi of game 'annotators' must lie in [0, 1]; found {phi:g}")
     from prefsampling.ordinal import mallows
 
     # Rotated centres (Condorcet's paradox) make majority cycles; groups of unlike size make them uneven.
-    shares = np.linspace(1.2, 0.8, groups) if groups > 1 else np.ones(1)
+    shares = np.linspace(1.1, 0.9, groups) if groups > 1 else np.ones(1)
     sizes = np.maximum(1, np.round(annotators * shares / shares.sum())).astype(int)
     rankings: list[list[int]] = []
     for group, size in enumerate(sizes):

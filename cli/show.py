@@ -1,0 +1,204 @@
+"""What commands print for people: tables on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from mnpo.certificates import Certificate
+from mnpo.dynamics import Trajectory
+from mnpo.equilibria import Equilibrium
+from mnpo.numerics import Array
+from mnpo.sim.catalogue import Entry
+from mnpo.sim.plots import PALETTE
+
+console = Console(highlight=False)
+
+#: At most this many responses of a policy, and this wide a matrix, are printed.
+LONGEST_POLICY = 25
+WIDEST_MATRIX = 24
+
+
+def line(text: str) -> None:
+    """Print one line as it is."""
+    console.print(escape(text))
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Print remarks on the game."""
+    for text in texts:
+        console.print(f"[dim]{escape(text)}[/dim]")
+
+
+def folder(path: Path) -> None:
+    """Say where a run's results are."""
+    console.print(f"results and figures in [bold]{escape(str(path))}[/bold]")
+
+
+def policies(profile: Array, names: tuple[str, ...]) -> None:
+    """Print policies (n, X, A): one column a player and context, or one for all players if they are alike."""
+    shared = bool((profile == profile[:1]).all())
+    table = _table("response")
+    columns: list[Array] = []
+    for player in range(1 if shared else profile.shape[0]):
+        for context in range(profile.shape[1]):
+            who = "all players" if shared else f"player {player}"
+            table.add_column(who if profile.shape[1] == 1 else f"{who}, context {context}", justify="right")
+            columns.append(profile[player, context])
+    values = np.stack(columns)
+    order = np.argsort(-values.max(axis=0), kind="stable")
+    for index in order[:LONGEST_POLICY]:
+        table.add_row(escape(names[index]), *(f"{value:.6g}" for value in values[:, index]))
+    console.print(table)
+    if len(names) > LONGEST_POLICY:
+        rest = values[:, order[LONGEST_POLICY:]].sum(axis=1).max()
+        console.print(f"[dim]and {len(names) - LONGEST_POLICY} more with {rest:.3g} together[/dim]")
+
+
+def equilibrium(found: Equilibrium) -> None:
+    """Print an equilibrium's figures."""
+    gap = "" if found.dual_gap is None else f", duality gap {found.dual_gap:.2e}"
+    console.print(
+        f"{found.game.players} players, tau {_short(found.game.player_tau)}: value {_short(found.value)}, "
+        f"exploitability {found.exploitability.max():.2e}{gap}"
+    )
+    console.print(f"[dim]{found.method}, {found.iterations} iterations, {found.seconds:.2f} s[/dim]")
+
+
+def certificate(checked: Certificate) -> None:
+    """Print a certificate."""
+    table = _table("check")
+    table.add_column("figure", justify="right")
+    table.add_column("limit", justify="right")
+    table.add_column("")
+    table.add_column("meaning", style="dim")
+    for check in checked.checks:
+        verdict = "[green]holds[/green]" if check.holds else "[red]fails[/red]"
+        table.add_row(check.name, f"{check.value:.2e}", f"{check.limit:.2e}", verdict, check.meaning)
+    console.print(table)
+    for name, reason in checked.not_checked:
+        console.print(f"[dim]not checked: {name} ({reason})[/dim]")
+    if checked.distance_bound is not None:
+        console.print(f"[dim]total variation from the equilibrium at most {checked.distance_bound:.2e}[/dim]")
+    if checked.holds:
+        console.print(f"[green]an equilibrium at tolerance {checked.tolerance:g}[/green]")
+    else:
+        console.print(f"[red]no equilibrium at tolerance {checked.tolerance:g}[/red]")
+
+
+def trajectory(run: Trajectory) -> None:
+    """Print how a rule fared."""
+    gap = np.atleast_1d(run.gap)
+    console.print(
+        f"{run.rule.name}, {run.game.players} players, eta {_short(np.asarray(run.rule.eta))}: "
+        f"duality gap (NashConv) {gap[0]:.3e} -> {gap[-1]:.3e} in {run.steps[-1]} updates"
+    )
+    if run.average_gap is not None:
+        console.print(f"average iterate: {run.average_gap[-1]:.3e}")
+    if run.diverged.any():
+        console.print("[red]diverged: the gap ended above where it began (or was not a number)[/red]")
+
+
+def comparison(record: dict[str, Any]) -> None:
+    """Print the table of a study."""
+    wins = record["win_matrix"]
+    if wins:
+        _facts(wins)
+    table = _table("players")
+    for name in ("effective", "most played", "prob.", "exploitability", "last gap", "distance"):
+        table.add_column(name, justify="left" if name == "most played" else "right")
+    for row in record["players"]:
+        last = row["gap"][-1]
+        table.add_row(
+            str(row["players"]),
+            f"{row['effective_responses']:.2f}",
+            escape(row["top_response"]),
+            f"{row['top_probability']:.3f}",
+            f"{row['exploitability']:.1e} "
+            + ("[green]verified[/green]" if row["certificate"]["holds"] else "[red]not verified[/red]"),
+            ("[red]diverged[/red] " if row["diverged"] else "") + ("nan" if last is None else f"{last:.1e}"),
+            f"{row['distance_to_equilibrium']:.1e}",
+        )
+    console.print(table)
+    steps = record["players"][0]["steps"][-1]
+    console.print(
+        f"[dim]Exact equilibria at tau {record['tau']:g}: effective number of responses exp(entropy), the response "
+        f"most played.\nTD-MNPO, eta {record['eta']:g}, {steps} updates: last duality gap (NashConv), total "
+        "variation from the equilibrium.[/dim]"
+    )
+
+
+def catalogue(entries: Mapping[str, Entry]) -> None:
+    """Print the catalogue."""
+    table = _table("game")
+    table.add_column("parameters and defaults")
+    table.add_column("what it is")
+    for entry in entries.values():
+        parameters = ", ".join(f"{name}={value}" for name, value in entry.parameters.items())
+        table.add_row(f"[bold]{entry.name}[/bold]", parameters, entry.summary)
+    console.print(table)
+    console.print("[dim]write a game as name:key=value,key=value, for instance rps:bias=0.2[/dim]")
+
+
+def win_matrix(record: dict[str, Any]) -> None:
+    """Print win matrices as coloured cells, and their facts."""
+    names = record["responses"]
+    matrices = np.asarray(record["matrix"])
+    if len(names) <= WIDEST_MATRIX:
+        for context, matrix in enumerate(matrices[:6]):
+            table = Table(
+                box=None, padding=(0, 0), pad_edge=False, show_header=False,
+                title=f"context {context}" if len(matrices) > 1 else None,
+            )  # fmt: skip
+            for number, row in enumerate(matrix):
+                cells = [
+                    Text(f" {100 * value:3.0f} ", style=_tone(value)) if number != other else Text("  ·  ")
+                    for other, value in enumerate(row)
+                ]
+                table.add_row(Text(f"{names[number]}  "), *cells)
+            console.print(table)
+        console.print("[dim]row's chance to win against column, in percent, columns in the same order[/dim]")
+    _facts(record)
+
+
+def _facts(record: dict[str, Any]) -> None:
+    for context, facts in enumerate(record["facts"][:6]):
+        if len(record["facts"]) > 1:
+            console.print(f"[bold]context {context}[/bold]")
+        winner = facts["condorcet_winner"]
+        smith = facts["smith_set"]
+        listed = ", ".join(smith[:8]) + (f", .. ({len(smith)} in all)" if len(smith) > 8 else "")
+        console.print(f"Condorcet winner: {escape(winner) if winner is not None else 'none'}")
+        console.print(f"Smith set: {escape(listed)}")
+        example = facts["example_cycle"]
+        shown = f", such as {escape(' > '.join([*example, example[0]]))}" if example else ""
+        console.print(f"majority cycles of three: {facts['majority_cycles']}{shown}")
+        if facts["ties"]:
+            console.print(f"even pairs: {facts['ties']}")
+
+
+def _tone(value: float) -> str:
+    strength = min(1.0, 2 * abs(value - 0.5))
+    target = PALETTE[1] if value >= 0.5 else PALETTE[0]
+    parts = [int(target[place : place + 2], 16) for place in (1, 3, 5)]
+    mixed = [round(255 + (part - 255) * strength) for part in parts]
+    ink = "white" if strength > 0.7 else "black"
+    return f"{ink} on #{mixed[0]:02x}{mixed[1]:02x}{mixed[2]:02x}"
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first)
+    return table
+
+
+def _short(values: Array) -> str:
+    flat = np.unique(np.round(np.ravel(values), 12))
+    return f"{flat[0]:.6g}" if flat.size == 1 else "(" + ", ".join(f"{v:.6g}" for v in np.ravel(values)) + ")"

@@ -1,0 +1,407 @@
+"""`mnpo sim`: games, solved, played and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnpo.cli import options as opt
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    help="Solve, play and verify preference games. Without a command: the default study.",
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def default(
+    context: typer.Context,
+    players: opt.PlayerCounts = None,
+    tau: opt.StudyTau = None,
+    eta: opt.Eta = 0.5,
+    steps: opt.Steps = 1000,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Solve, play and verify preference games.
+
+    Without a command: two- against n-player play on a synthetic population of annotators whose majorities
+    cycle, with exact equilibria, TD-MNPO trajectories, tables and figures.
+    """
+    if context.invoked_subcommand is not None:
+        given = [name for name, source in _sources(context).items() if source == "COMMANDLINE" and name != "debug"]
+        if given:
+            name = "json" if given[0] == "as_json" else given[0]
+            raise ValueError(f"--{name} goes after {context.invoked_subcommand!r}, not before it")
+        return
+    from mnpo.sim.studies import DEFAULT_GAME
+
+    _compare(DEFAULT_GAME, players, tau, eta, steps, "current", None, seed, as_json, out)
+
+
+@app.command()
+def compare(
+    game: opt.GameName,
+    players: opt.PlayerCounts = None,
+    tau: opt.StudyTau = None,
+    eta: opt.Eta = 0.5,
+    steps: opt.Steps = 1000,
+    advantage: Annotated[str, typer.Option(help="TD-MNPO's advantage: current or population.")] = "current",
+    reference: opt.Reference = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Two- against n-player play on a game: exact equilibria, TD-MNPO trajectories, figures.
+
+    [dim]mnpo sim compare sushi.soc --players 2,3,4,6,10 --tau 0.05[/dim]
+    """
+    _compare(game, players, tau, eta, steps, advantage, reference, seed, as_json, out)
+
+
+@app.command()
+def solve(
+    game: opt.GameName,
+    players: opt.Players = None,
+    tau: opt.Tau = None,
+    reference: opt.Reference = None,
+    method: Annotated[
+        str,
+        typer.Option(help="auto; newton (tau > 0); convex (pairwise, tau > 0); linear (pairwise, tau = 0)."),
+    ] = "auto",
+    tol: Annotated[float, typer.Option(help="Exploitability that the certificate allows.")] = 1e-10,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File for the equilibrium; mnpo sim verify reads it.", show_default=False),
+    ] = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Find a Nash equilibrium, exactly, with its certificate.
+
+    [dim]mnpo sim solve rps:bias=0.2 --players 2 --tau 0.01[/dim]
+    """
+    from mnpo.equilibria import solve as find
+    from mnpo.sim.load import load_game
+    from mnpo.sim.records import as_json as json_text
+    from mnpo.sim.records import check_file, write_file
+
+    if out is not None:
+        check_file(out)
+    spec = load_game(game, players=players, seed=seed)
+    found = find(
+        spec.game(players, opt.parse_numbers(tau, "tau"), opt.read_reference(reference)), method, tolerance=tol
+    )
+    record = {"kind": "solve", "game": spec.name, "notes": list(spec.notes), **found.as_dict()}
+    if out is not None:
+        write_file(out, json_text(record))
+    if as_json:
+        typer.echo(json_text(record), nl=False)
+        return
+    from mnpo.cli import show
+
+    show.notes(spec.notes)
+    show.policies(found.policies, found.game.responses)
+    show.equilibrium(found)
+    show.certificate(found.certificate)
+    if out is not None:
+        show.line(f"written to {out}")
+    if not found.certificate.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    game: opt.GameName,
+    rule: opt.RuleName = "td-mnpo",
+    players: opt.Players = None,
+    tau: opt.Tau = None,
+    eta: opt.Eta = 0.5,
+    steps: opt.Steps = 1000,
+    advantage: Annotated[
+        str | None,
+        typer.Option(help="TD-MNPO's advantage: current or population.", show_default="current"),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(help="Record the gap after this many updates.", min=1, show_default="about 1,000 records"),
+    ] = None,
+    reference: opt.Reference = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Run an update rule on a game and record its duality gap.
+
+    [dim]mnpo sim run random:seed=3 --rule inpo --tau 0.05 --eta 0.2 --steps 500[/dim]
+    """
+    from mnpo.sim.load import load_game
+    from mnpo.sim.studies import play
+
+    spec = load_game(game, players=players, seed=seed)
+    config = {
+        "game": spec.name,
+        "rule": rule,
+        "players": players,
+        "tau": tau,
+        "eta": eta,
+        "steps": steps,
+        "advantage": advantage,
+        "reference": reference,
+        "seed": seed,
+    }
+    with _recorded("run", config, out, as_json) as keep:
+        with _progress() as progress:
+            trajectory = play(
+                spec,
+                rule,
+                players=players,
+                tau=opt.parse_numbers(tau, "tau"),
+                reference=opt.read_reference(reference),
+                eta=eta,
+                steps=steps,
+                advantage=advantage,
+                every=every,
+                progress=lambda done: progress(rule, done, steps),
+            )
+        record = {"kind": "run", "game": spec.name, "notes": list(spec.notes), **trajectory.as_dict()}
+        keep(record)
+        if not as_json:
+            from mnpo.cli import show
+
+            show.notes(spec.notes)
+            show.trajectory(trajectory)
+            show.policies(trajectory.policies, trajectory.game.responses)
+
+
+@app.command()
+def verify(
+    game: opt.GameName,
+    policies: Annotated[
+        Path,
+        typer.Argument(
+            metavar="POLICIES",
+            help="What solve --out wrote, or numbers in .json .csv .npy .npz.",
+            show_default=False,
+        ),
+    ],
+    players: opt.Players = None,
+    tau: Annotated[
+        str | None,
+        typer.Option("--tau", "-t", help="KL strength.", show_default="the policies' file's, the game's, or 0.1"),
+    ] = None,
+    reference: opt.Reference = None,
+    tol: Annotated[float, typer.Option(help="Exploitability allowed to each player.")] = 1e-10,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Check somebody's policies; exit status 1 if they are no equilibrium at the tolerance.
+
+    [dim]mnpo sim verify rps equilibrium.json[/dim]
+    """
+    from mnpo.certificates import verify as check
+    from mnpo.sim.load import load_game
+    from mnpo.sim.readers import read_claim
+    from mnpo.sim.records import as_json as json_text
+
+    claim = read_claim(policies)
+    number = players if players is not None else claim.players
+    spec = load_game(game, players=number, seed=seed)
+    strength = opt.parse_numbers(tau, "tau")
+    strength = claim.tau if strength is None else strength
+    certificate = check(spec.game(number, strength, opt.read_reference(reference)), claim.policies, tol)
+    if as_json:
+        typer.echo(json_text({"kind": "verify", "game": spec.name, **certificate.as_dict()}), nl=False)
+    else:
+        from mnpo.cli import show
+
+        show.notes(spec.notes)
+        show.certificate(certificate)
+    if not certificate.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def games(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """List the catalogue, with each game's parameters."""
+    from mnpo.sim.catalogue import CATALOGUE
+
+    if as_json:
+        from mnpo.sim.records import as_json as json_text
+
+        rows = [
+            {"name": entry.name, "summary": entry.summary, "parameters": entry.parameters}
+            for entry in CATALOGUE.values()
+        ]
+        typer.echo(json_text(rows), nl=False)
+        return
+    from mnpo.cli import show
+
+    show.catalogue(CATALOGUE)
+
+
+@app.command(name="show")
+def show_game(
+    game: opt.GameName,
+    players: opt.Players = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Show the win matrix as a picture, and its facts: Condorcet winner, Smith set, majority cycles.
+
+    [dim]mnpo sim show annotators[/dim]
+    """
+    from mnpo.sim.load import load_game
+    from mnpo.sim.studies import win_record
+
+    spec = load_game(game, players=players, seed=seed)
+    wins = win_record(spec)
+    if wins is None:
+        raise ValueError(f"{game} has no win matrix: its oracle is made for {spec.oracle.players} players")
+    record = {"kind": "show", "game": spec.name, "notes": list(spec.notes), **wins}
+    with _recorded("show", {"game": spec.name, "seed": seed}, out, as_json) as keep:
+        keep(record)
+        if not as_json:
+            from mnpo.cli import show
+
+            show.notes(spec.notes)
+            show.win_matrix(record)
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder.", show_default=False)],
+    debug: opt.Debug = False,
+) -> None:
+    """Draw the figures of a run folder again, from its results.json."""
+    from mnpo.sim.plots import redraw
+
+    for file in redraw(folder):
+        typer.echo(file)
+
+
+def _compare(
+    game: str,
+    players: str | None,
+    tau: float | None,
+    eta: float,
+    steps: int,
+    advantage: str,
+    reference: Path | None,
+    seed: int | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    from mnpo.sim.studies import compare as study
+
+    counts = opt.parse_counts(players, "players")
+    config = {
+        "game": game,
+        "players": counts,
+        "tau": tau,
+        "eta": eta,
+        "steps": steps,
+        "advantage": advantage,
+        "reference": reference,
+        "seed": seed,
+    }
+    with _recorded("compare", config, out, as_json) as keep:
+        with _progress() as progress:
+            comparison = study(
+                game,
+                players=counts,
+                tau=tau,
+                eta=eta,
+                steps=steps,
+                advantage=advantage,
+                reference=opt.read_reference(reference),
+                seed=seed,
+                progress=progress,
+            )
+        record = comparison.as_dict()
+        keep(record)
+        if not as_json:
+            from mnpo.cli import show
+
+            show.notes(comparison.spec.notes)
+            show.comparison(record)
+
+
+@contextmanager
+def _recorded(
+    command: str, config: dict[str, Any], out: Path | None, as_json: bool
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that keeps a record: in a run folder with figures, and on standard output as JSON.
+
+    The folder is opened before the work, so that one that cannot be written costs none.
+    """
+    from mnpo.sim.records import as_json as json_text
+    from mnpo.sim.records import default_folder, run_folder
+
+    def echo(record: dict[str, Any]) -> None:
+        if as_json:
+            typer.echo(json_text(record), nl=False)
+
+    if as_json and out is None:
+        yield echo
+        return
+    folder = out if out is not None else default_folder(command)
+    resolved = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
+    kept: list[dict[str, Any]] = []
+    with run_folder(folder, {"kind": command, "options": resolved}) as partial:
+
+        def keep(record: dict[str, Any]) -> None:
+            from mnpo.sim.plots import save
+
+            (partial / "results.json").write_text(json_text(record), encoding="utf-8")
+            save(record, partial)
+            kept.append(record)
+
+        yield keep
+    for record in kept:
+        echo(record)
+    if not as_json:
+        from mnpo.cli import show
+
+        show.folder(folder)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function that shows what is being done and the time left, on a terminal's standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+def _sources(context: typer.Context) -> dict[str, str]:
+    return {
+        name: source.name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) is not None
+    }

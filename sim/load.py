@@ -1,0 +1,33 @@
+"""A game from what a user typed: a catalogue name with parameters, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mnpo.choices import suggestion
+from mnpo.sim.catalogue import CATALOGUE, make_game
+from mnpo.sim.readers import READERS, read_game
+from mnpo.sim.spec import GameSpec
+
+
+def load_game(text: str, *, players: int | None = None, seed: int | None = None) -> GameSpec:
+    """Open a game by catalogue name or path.
+
+    Args:
+        text: `rps:bias=0.2`, `votes.jsonl`, ..
+        players: for catalogue games that are made for a number of players.
+        seed: for random catalogue games.
+
+    Raises:
+        ValueError: no such game or file, or a malformed one.
+        OSError: a file that cannot be read.
+    """
+    name = text.partition(":")[0]
+    if name in CATALOGUE and not Path(text).exists():
+        return make_game(text, players=players, seed=seed)
+    path = Path(text)
+    if path.exists():
+        return read_game(path)
+    if path.suffix.lower() in READERS or len(path.parts) > 1:
+        raise ValueError(f"no such file: {text}")
+    raise ValueError(f"unknown game {name!r}; {suggestion(name, CATALOGUE)} (or name an existing file)")

@@ -1,0 +1,230 @@
+"""Figures from a run's plain record, so that they can be drawn again without running again.
+
+Sized for one column of a two-column paper, with colours that colour-blind readers can tell apart
+(Okabe & Ito 2008; PuOr of ColorBrewer).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 3.5
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+OTHERS = "#BBBBBB"
+MARKERS = "osD^vP*X"
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
+#: Gaps at or below this are rounding; the log axis ends here.
+FLOOR = 1e-17
+
+
+def figures(record: dict[str, Any]) -> dict[str, Figure]:
+    """Return all figures of a record (`results.json`), by file name without ending.
+
+    Raises:
+        ValueError: a record of no kind that has figures.
+    """
+    kind = record.get("kind")
+    if kind == "compare":
+        drawn = {
+            "gap": gap_figure(record),
+            "composition": composition_figure(record),
+            "effective-responses": effective_figure(record),
+        }
+        if record["win_matrix"]:
+            drawn["win-matrix"] = win_figure(record["win_matrix"])
+        return drawn
+    if kind == "run":
+        return {"gap": run_figure(record)}
+    if kind == "show":
+        return {"win-matrix": win_figure(record)}
+    raise ValueError(f"no figures for a record of kind {kind!r}; accepted are compare, run, show")
+
+
+def save(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw a record's figures into a folder as PNG and SVG and return the files."""
+    import matplotlib
+
+    files = []
+    # Text stays text in the SVG, and the same record gives the same bytes.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mnpo"}):
+        for name, figure in figures(record).items():
+            for ending in ("png", "svg"):
+                files.append(folder / f"{name}.{ending}")
+                metadata = {"Date": None} if ending == "svg" else None
+                figure.savefig(files[-1], dpi=300, metadata=metadata)
+    return files
+
+
+def redraw(folder: Path) -> list[Path]:
+    """Draw the figures of a run folder again from its results.json.
+
+    Raises:
+        ValueError: the folder holds no results.json.
+    """
+    results = folder / "results.json"
+    if not results.is_file():
+        raise ValueError(f"{folder} holds no results.json")
+    return save(json.loads(results.read_text(encoding="utf-8")), folder)
+
+
+def gap_figure(record: dict[str, Any]) -> Figure:
+    """Duality gap per player against updates, one line a player count."""
+    figure, axes = _figure()
+    for number, row in enumerate(record["players"]):
+        label = f"n = {row['players']}" + (" (diverged)" if row["diverged"] else "")
+        _gap_line(axes, row["steps"], row["gap_per_player"], number, label)
+    _gap_axes(axes, f"TD-MNPO, $\\tau$ = {record['tau']:g}, $\\eta$ = {record['eta']:g}")
+    axes.legend(title="players", frameon=False)
+    return figure
+
+
+def run_figure(record: dict[str, Any]) -> Figure:
+    """Duality gap per player against updates, last and average iterate."""
+    figure, axes = _figure()
+    players = record["players"]
+    _gap_line(axes, record["steps"], [_over(g, players) for g in record["gap"]], 0, "last iterate")
+    if record["average_gap"]:
+        gaps = [_over(g, players) for g in record["average_gap"]]
+        _gap_line(axes, record["steps"], gaps, 1, "average iterate")
+    _gap_axes(axes, f"{record['rule']['name']}, n = {players}, $\\eta$ = {record['rule']['eta']:g}")
+    axes.legend(frameon=False)
+    return figure
+
+
+def composition_figure(record: dict[str, Any]) -> Figure:
+    """What the equilibrium is made of, against the number of players."""
+    rows, names = record["players"], record["responses"]
+    shares = np.array([row["composition"] for row in rows])
+    # The largest get a colour and a name; what is left is one grey share.
+    named = [int(index) for index in np.argsort(-shares.max(axis=0)) if shares[:, index].max() > 0.005][:10]
+    figure, axes = _figure(height=2.8)
+    place, bottom = np.arange(len(rows)), np.zeros(len(rows))
+    for number, index in enumerate(named):
+        colour = PALETTE[number % len(PALETTE)]
+        axes.bar(
+            place,
+            shares[:, index],
+            bottom=bottom,
+            color=colour,
+            hatch=HATCHES[number // len(PALETTE)],
+            edgecolor="white",
+            linewidth=0.4,
+            width=0.75,
+            label=_short(names[index]),
+        )
+        bottom += shares[:, index]
+    rest = 1 - bottom
+    if rest.max() > 1e-3:
+        axes.bar(place, rest, bottom=bottom, color=OTHERS, width=0.75, label="others")
+    axes.set(
+        xticks=place,
+        xticklabels=[str(row["players"]) for row in rows],
+        xlabel="players n",
+        ylabel="equilibrium probability",
+        ylim=(0, 1),
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True, handlelength=1.2)
+    axes.set_title(f"equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    return figure
+
+
+def effective_figure(record: dict[str, Any]) -> Figure:
+    """Effective number of responses, exp(entropy), against the number of players."""
+    figure, axes = _figure()
+    players = [row["players"] for row in record["players"]]
+    axes.plot(players, [row["effective_responses"] for row in record["players"]], "o-", color=PALETTE[0])
+    axes.set(xlabel="players n", ylabel="effective responses exp(H)", xticks=players)
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    return figure
+
+
+def win_figure(record: dict[str, Any]) -> Figure:
+    """The win matrix of each context (at most six)."""
+    matrices = np.asarray(record["matrix"])[:6]
+    names = [_short(name) for name in record["responses"]]
+    size = matrices.shape[-1]
+    columns = min(3, len(matrices))
+    lines = -(-len(matrices) // columns)
+    figure, _ = _figure(width=max(WIDTH, 2.4 * columns), height=max(2.8, 2.4 * lines), axes=False)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    image = None
+    for x, axes in enumerate(grid.ravel()):
+        if x >= len(matrices):
+            axes.set_axis_off()
+            continue
+        image = axes.imshow(matrices[x], cmap="PuOr_r", vmin=0, vmax=1)
+        if size <= 20:
+            axes.set_xticks(range(size), names, rotation=90 if size > 4 else 45, ha="center" if size > 4 else "right")
+            axes.set_yticks(range(size), names if x % columns == 0 else [""] * size)
+        if size <= 8 and len(matrices) == 1:
+            for (row, column), value in np.ndenumerate(matrices[x]):
+                tone = "white" if abs(value - 0.5) > 0.33 else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=tone)
+        if len(matrices) > 1:
+            axes.set_title(f"context {x}", fontsize=8)
+        axes.spines[:].set_visible(False)
+    grid[0, 0].set_ylabel("wins")
+    grid[-1, 0].set_xlabel("against")
+    if image is not None:
+        figure.colorbar(image, ax=list(grid.ravel()), label="win probability", fraction=0.05, pad=0.02)
+    return figure
+
+
+def _figure(width: float = WIDTH, height: float = 2.5, axes: bool = True) -> tuple[Figure, Any]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update(
+        {
+            "font.size": 8,
+            "axes.labelsize": 8,
+            "legend.fontsize": 7,
+            "legend.title_fontsize": 7,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.2,
+            "lines.markersize": 3.5,
+        }
+    )
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots() if axes else None
+
+
+def _gap_line(axes: Axes, steps: list[int], gaps: list[float | None], number: int, label: str) -> None:
+    values = np.array([np.nan if gap is None else max(gap, FLOOR) for gap in gaps])
+    axes.plot(
+        steps,
+        values,
+        color=PALETTE[number % len(PALETTE)],
+        linestyle=("-", "--", "-.", ":")[number % 4],
+        marker=MARKERS[number % len(MARKERS)],
+        markevery=max(1, len(steps) // 8),
+        label=label,
+    )
+
+
+def _gap_axes(axes: Axes, title: str) -> None:
+    axes.set_yscale("log")
+    axes.set(xlabel="updates", ylabel="duality gap per player (NashConv / n)")
+    axes.set_title(title, fontsize=8)
+    if axes.get_ylim()[0] < FLOOR:
+        axes.set_ylim(bottom=FLOOR)
+
+
+def _over(gap: float | None, players: int) -> float | None:
+    return None if gap is None else gap / players
+
+
+def _short(name: str, width: int = 18) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
