@@ -136,7 +136,7 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
         raise ValueError("method newton needs every tau above 0; at tau = 0 use linear, with pairwise payoffs")
     slots, unique = game.slots, game.pairwise_matrix() is not None
     tau = np.broadcast_to(game.profile_tau[:, 0, 0], (slots,))
-    log_start = None if start is None else safe_log(np.maximum(game.profile(start), 1e-300))
+    log_start = None if start is None else safe_log(np.maximum(game.profile(start)[:slots], 1e-300))
     solutions = [
         solve_logit(
             _wins(game, x),

@@ -94,10 +94,11 @@ def linear_program(matrix: Array) -> Array:
     if rivals.size > support.size or _nullity(margin[np.ix_(rivals, support)]) > 1:
         spread = np.zeros(size)
         spread[rivals] = _maximum_entropy(margin[:, rivals])
-        refined = _refined(margin, spread)
-        # The refinement must not undo the spreading: keep it only where it is an equilibrium to rounding.
-        if (margin @ refined).max() <= max(1e-12, (margin @ policy).max()):
-            policy = refined
+        refined = _refined_entropy(margin, spread)
+        # Better nearly of maximum entropy than no equilibrium, and better an equilibrium than neither.
+        for candidate in (refined, _refined(margin, spread)):
+            if (margin @ candidate).max() <= max(1e-12, (margin @ policy).max()):
+                return candidate
     return policy
 
 
@@ -125,6 +126,26 @@ def _refined(margin: Array, policy: Array) -> Array:
     moved[support] -= np.linalg.lstsq(rows, excess, rcond=None)[0]
     better = moved.min() >= 0 and (margin @ moved).max() <= (margin @ policy).max()
     return moved / moved.sum() if better else policy
+
+
+def _refined_entropy(margin: Array, policy: Array) -> Array:
+    """Sharpen a policy of maximum entropy: Newton on its optimality conditions, with its active constraints.
+
+    log p is a combination of the active constraints' rows; what is solved for are the coefficients.
+    """
+    support = np.flatnonzero(policy > 1e-6 * policy.max())
+    tight = np.flatnonzero(margin @ policy > -1e-6)
+    rows = np.vstack([margin[np.ix_(tight, support)], np.ones(support.size)])
+    target = np.append(np.zeros(tight.size), 1.0)
+    start = policy[support] / policy[support].sum()
+    dual = np.linalg.lstsq(rows.T, np.log(start), rcond=None)[0]
+    for _ in range(30):
+        weights = np.exp(np.clip(rows.T @ dual, -700, 700))
+        dual += np.linalg.lstsq((rows * weights) @ rows.T, target - rows @ weights, rcond=1e-13)[0]
+    result = np.zeros_like(policy)
+    result[support] = np.exp(np.clip(rows.T @ dual, -700, 700))
+    close = np.isfinite(result).all() and np.abs(result - policy).max() < 1e-3
+    return result / result.sum() if close else policy
 
 
 def _nullity(matrix: Array) -> int:
