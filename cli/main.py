@@ -13,7 +13,6 @@ from mnpo.cli.sim import app as sim_app
 
 app = typer.Typer(
     name="mnpo",
-    help="Multiplayer Nash Preference Optimization: exact preference games, solved and verified.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -22,14 +21,22 @@ app = typer.Typer(
 app.add_typer(sim_app, name="sim")
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    """Start here: [bold]mnpo sim[/bold] runs the default study in under a minute."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Multiplayer Nash Preference Optimization: exact preference games, solved and verified.
+
+    Start here: [bold]mnpo sim[/bold] runs the default study in seconds, without data or network.
+    """
 
 
 def main() -> None:

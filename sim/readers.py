@@ -125,10 +125,10 @@ def _preflib(path: Path) -> GameSpec:
     size = int(instance.num_alternatives)
     for number, line in enumerate(lines[header:], header + 1):
         _check_order("".join(line.split()), size, path, number)
+    if not any(line.strip() for line in lines[header:]):
+        raise ValueError(f"{path}: has no preferences")
     instance = OrdinalInstance()
     instance.parse([line for line in lines if line.strip()], autocorrect=True)
-    if not instance.orders:
-        raise ValueError(f"{path}: has no preferences")
     levels = [levels_of([[a - 1 for a in tied] for tied in order], size) for order in instance.orders]
     weights = [float(instance.multiplicity[order]) for order in instance.orders]
     names = tuple(str(instance.alternatives_name.get(index + 1, index + 1)).strip() for index in range(size))
@@ -235,10 +235,10 @@ def _numpy(path: Path) -> Any:
             if len(names) != 1:
                 raise ValueError(f"{path}: must hold one array; found {len(names)}: {', '.join(names)}")
             return content[names[0]]
-    except (EOFError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        if getattr(error, "errno", None) is not None or str(error).startswith(str(path)):
             raise
-        raise ValueError(f"{path}: not a NumPy file") from None
+        raise ValueError(f"{path}: not a NumPy file of numbers") from None
 
 
 # --- votes ---------------------------------------------------------------------------------------------------
