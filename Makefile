@@ -33,8 +33,10 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name -s
 
 figures: .venv/demo.stamp
-	rm -rf docs/figures/study
-	$(BIN)/mnpo sim --out docs/figures/study
+	rm -rf runs/figures
+	$(BIN)/mnpo sim --out runs/figures
+	mkdir -p docs/figures
+	cp runs/figures/composition.png runs/figures/gap.png docs/figures/
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -12,7 +12,7 @@ import typer
 from mnpo.cli import options as opt
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 app = typer.Typer(
     help="Solve, play and verify preference games. Without a command: the default study.",
@@ -40,7 +40,9 @@ def default(
     cycle, with exact equilibria, TD-MNPO trajectories, tables and figures.
     """
     if context.invoked_subcommand is not None:
-        given = [name for name, source in _sources(context).items() if source == "COMMANDLINE" and name != "debug"]
+        given = [
+            name for name, source in _sources(context).items() if source == "COMMANDLINE" and name != "debug"
+        ]
         if given:
             name = "json" if given[0] == "as_json" else given[0]
             raise ValueError(f"--{name} goes after {context.invoked_subcommand!r}, not before it")
@@ -86,7 +88,9 @@ def solve(
     as_json: opt.Json = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File for the equilibrium; mnpo sim verify reads it.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="File for the equilibrium; mnpo sim verify reads it.", show_default=False
+        ),
     ] = None,
     debug: opt.Debug = False,
 ) -> None:
@@ -103,7 +107,9 @@ def solve(
         check_file(out)
     spec = load_game(game, players=players, seed=seed)
     found = find(
-        spec.game(players, opt.parse_numbers(tau, "tau"), opt.read_reference(reference)), method, tolerance=tol
+        spec.game(players, opt.parse_numbers(tau, "tau"), opt.read_reference(reference)),
+        method,
+        tolerance=tol,
     )
     record = {"kind": "solve", "game": spec.name, "notes": list(spec.notes), **found.as_dict()}
     if out is not None:
@@ -137,7 +143,9 @@ def run(
     ] = None,
     every: Annotated[
         int | None,
-        typer.Option(help="Record the gap after this many updates.", min=1, show_default="about 1,000 records"),
+        typer.Option(
+            help="Record the gap after this many updates.", min=1, show_default="about 1,000 records"
+        ),
     ] = None,
     reference: opt.Reference = None,
     seed: opt.Seed = None,
@@ -202,7 +210,9 @@ def verify(
     players: opt.Players = None,
     tau: Annotated[
         str | None,
-        typer.Option("--tau", "-t", help="KL strength.", show_default="the policies' file's, the game's, or 0.1"),
+        typer.Option(
+            "--tau", "-t", help="KL strength.", show_default="the policies' file's, the game's, or 0.1"
+        ),
     ] = None,
     reference: opt.Reference = None,
     tol: Annotated[float, typer.Option(help="Exploitability allowed to each player.")] = 1e-10,

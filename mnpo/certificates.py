@@ -131,7 +131,9 @@ def verify(
     ]
     skipped: list[tuple[str, str]] = []
     # Pinsker: a policy whose gain τ KL(π ‖ BR) is ε lies within √(ε/2τ) of its best response.
-    distance = np.array([float(game.context_mean(np.abs(p - b).sum(-1) / 2)) for p, b in zip(everyone, best, strict=True)])
+    distance = np.array(
+        [float(game.context_mean(np.abs(p - b).sum(-1) / 2)) for p, b in zip(everyone, best, strict=True)]
+    )
     limit = np.sqrt((tolerance + 1e-15) / (2 * np.where(tau > 0, tau, np.inf)))
     worst = int((distance - np.where(tau > 0, limit, tolerance)).argmax())
     checks.append(

@@ -149,7 +149,9 @@ def run(
             wins = game.win_probabilities(policies)
             won.appendleft(wins)
         exploitability = np.stack(gains)
-        finite = np.isfinite(log_policies).all(axis=(-1, -2, -3)) & np.isfinite(exploitability).all(axis=(0, -1))
+        finite = np.isfinite(log_policies).all(axis=(-1, -2, -3)) & np.isfinite(exploitability).all(
+            axis=(0, -1)
+        )
         first, last = exploitability[0].sum(-1), exploitability[-1].sum(-1)
         diverged = ~finite | (last > np.maximum(first * (1 + 1e-6), 1e-9))
     return Trajectory(

@@ -133,7 +133,9 @@ def solve(
 def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
     """Newton with continuation in τ (spec: `mnpo.logit`), context by context."""
     if not game.profile_tau.all():
-        raise ValueError("method newton needs every tau above 0; at tau = 0 use linear, with pairwise payoffs")
+        raise ValueError(
+            "method newton needs every tau above 0; at tau = 0 use linear, with pairwise payoffs"
+        )
     slots, unique = game.slots, game.pairwise_matrix() is not None
     tau = np.broadcast_to(game.profile_tau[:, 0, 0], (slots,))
     log_start = None if start is None else safe_log(np.maximum(game.profile(start)[:slots], 1e-300))
@@ -184,8 +186,10 @@ def _convex(game: Game, start: Array | None) -> tuple[Array, float, int]:
     """The convex program in the exponential cone, for pairwise payoffs."""
     matrix = game.pairwise_matrix()
     if matrix is None or not game.profile_tau.all():
-        raise ValueError("method convex needs pairwise payoffs (one shared pairwise oracle, or two players) "
-                         "and every tau above 0")
+        raise ValueError(
+            "method convex needs pairwise payoffs (one shared pairwise oracle, or two players) "
+            "and every tau above 0"
+        )
     slots = game.slots
     tau = np.array(np.broadcast_to(game.profile_tau[:, 0, 0], (slots,)))
     references = np.broadcast_to(game.log_reference, (slots, game.contexts, game.actions))
@@ -199,8 +203,10 @@ def _linear(game: Game, start: Array | None) -> tuple[Array, float, int]:
     """The linear program of the maximal lottery, for pairwise payoffs without regularisation."""
     matrix = game.pairwise_matrix()
     if matrix is None or not game.unregularised:
-        raise ValueError("method linear needs pairwise payoffs (one shared pairwise oracle, or two players) "
-                         "and every tau 0; with a group oracle choose a small tau above 0")
+        raise ValueError(
+            "method linear needs pairwise payoffs (one shared pairwise oracle, or two players) "
+            "and every tau 0; with a group oracle choose a small tau above 0"
+        )
     policies = np.stack([linear_program(matrix[x]) for x in range(game.contexts)])[None]
     return safe_log(policies), _residual(game, safe_log(policies)), game.contexts
 

@@ -19,7 +19,7 @@ from mnpo.numerics import (
     normalise_log,
     safe_log,
 )
-from mnpo.oracles import Oracle
+from mnpo.oracles import Oracle, Pairwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,9 @@ class Game:
         if tau.min() < 0:
             raise ValueError(f"tau must be at least 0; found {tau.min():g}")
         if tau.ndim and tau.shape[-1] not in (1, players):
-            raise ValueError(f"tau must be one number or {players}, one for each player; found {tau.shape[-1]}")
+            raise ValueError(
+                f"tau must be one number or {players}, one for each player; found {tau.shape[-1]}"
+            )
         reference = self._shaped_reference()
         names = tuple(self.responses) or tuple(str(index) for index in range(oracle.responses))
         if len(names) != oracle.responses or len(set(names)) != len(names):
@@ -117,7 +119,9 @@ class Game:
     @property
     def symmetric(self) -> bool:
         """Whether all players are identical, so that one policy can stand for all."""
-        return self.oracle.exchangeable and self.profile_tau.shape[-3] == 1 and self.log_reference.shape[-3] == 1
+        return (
+            self.oracle.exchangeable and self.profile_tau.shape[-3] == 1 and self.log_reference.shape[-3] == 1
+        )
 
     @cached_property
     def player_tau(self) -> Array:
@@ -202,7 +206,9 @@ class Game:
         Returns:
             policies (..., p, X, A) and values (..., p).
         """
-        tau = np.broadcast_to(self.profile_tau, np.broadcast_shapes(self.profile_tau.shape, (*wins.shape[:-2], 1, 1)))
+        tau = np.broadcast_to(
+            self.profile_tau, np.broadcast_shapes(self.profile_tau.shape, (*wins.shape[:-2], 1, 1))
+        )
         best = (wins == wins.max(axis=-1, keepdims=True)).astype(np.float64)
         best /= best.sum(axis=-1, keepdims=True)
         values = wins.max(axis=-1)
@@ -219,8 +225,6 @@ class Game:
 
         That is so for a pairwise oracle with any number of players, and for any shared oracle with two.
         """
-        from mnpo.oracles import Pairwise
-
         if isinstance(self.oracle, Pairwise):
             return self.oracle.matrix
         if self.players != 2 or not self.oracle.exchangeable:

@@ -171,6 +171,6 @@ def _worst_case_program(matrix: Array, beats: Array, share: float) -> float:
         bounds=[(0, None)] * size + [(None, None)],
         method="highs",
     )
-    if not result.success:
+    if result.fun is None:
         raise RuntimeError(f"the linear program failed: {result.message}")
-    return float(-result.fun)
+    return -float(result.fun)

@@ -124,7 +124,9 @@ def as_policies(values: npt.ArrayLike, name: str, *, positive: bool = False) -> 
     if array.min() < 0 or (positive and array.min() <= 0):
         where = tuple(int(i) for i in np.argwhere(array <= 0 if positive else array < 0)[0])
         kind = "greater than 0" if positive else "at least 0"
-        raise ValueError(f"{name} must have every entry {kind}; found {array[where]:g} at index {list(where)}")
+        raise ValueError(
+            f"{name} must have every entry {kind}; found {array[where]:g} at index {list(where)}"
+        )
     sums = array.sum(axis=-1, keepdims=True)
     worst = float(np.abs(sums - 1).max())
     if worst > ROUNDING:

@@ -39,9 +39,7 @@ def convex_program(matrix: Array, log_reference: Array, tau: Array) -> tuple[Arr
         beats = matrix @ (sum(others) / len(others))
         terms.append(tau[i] * cp.log_sum_exp(log_reference[i] + beats / tau[i]))
         terms.append(-tau[i] * cp.sum(cp.entr(policy)) - tau[i] * (log_reference[i] @ policy))
-    problem = cp.Problem(
-        cp.Minimize(sum(terms) - players / 2), [cp.sum(policy) == 1 for policy in policies]
-    )
+    problem = cp.Problem(cp.Minimize(sum(terms) - players / 2), [cp.sum(policy) == 1 for policy in policies])
     with warnings.catch_warnings():
         # An answer short of these tolerances is still an answer: its value says how good it is.
         warnings.filterwarnings("ignore", message="Solution may be inaccurate")
@@ -51,7 +49,9 @@ def convex_program(matrix: Array, log_reference: Array, tau: Array) -> tuple[Arr
     found = np.stack([np.maximum(policy.value, 0.0) for policy in policies])
     # One best response turns an interior-point answer into policies with meaningful logarithms everywhere.
     means = (found.sum(axis=0) - found) / (players - 1) if players > 1 else found
-    log_policies, _ = normalise_log(log_reference + (means / means.sum(-1, keepdims=True)) @ matrix.T / tau[:, None])
+    log_policies, _ = normalise_log(
+        log_reference + (means / means.sum(-1, keepdims=True)) @ matrix.T / tau[:, None]
+    )
     value = float(problem.value)
     return log_policies, value if players > 1 else 2 * value
 
@@ -85,7 +85,7 @@ def linear_program(matrix: Array) -> Array:
         method="highs",
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
-    if not result.success:
+    if result.x is None:
         raise RuntimeError(f"the linear program failed: {result.message}")
     policy = _refined(margin, np.maximum(result.x, 0.0))
     # Another optimum can only play responses that do as well as possible against this one.

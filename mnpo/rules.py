@@ -172,7 +172,12 @@ def make_rule(name: str, **options: Any) -> UpdateRule:
     return preset.build(**known)
 
 
-@_preset("mwu", "Multiplicative weights against the current opponents", "MNPO 2509.23102, Eq. 10", unregularised=True)
+@_preset(
+    "mwu",
+    "Multiplicative weights against the current opponents",
+    "MNPO 2509.23102, Eq. 10",
+    unregularised=True,
+)
 def mwu(eta: Number) -> UpdateRule:
     """Return multiplicative weights: anchored on the opponents, 1/(n−1) each, crediting the current win rate.
 

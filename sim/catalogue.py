@@ -168,7 +168,7 @@ def _plackett_luce(responses: int = 6, scale: float = 1.0, contexts: int = 1, se
 @_entry("annotators", "a population: Mallows rankings around centres that are rotations of each other")
 def _annotators(
     responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.3, seed: int = 0
-) -> Oracle:
+) -> tuple[Oracle, tuple[str, ...]]:
     if not 0 <= phi <= 1:
         raise ValueError(f"phi of game 'annotators' must lie in [0, 1]; found {phi:g}")
     from prefsampling.ordinal import mallows
@@ -188,12 +188,17 @@ def _annotators(
         rankings += [list(map(int, vote)) for vote in drawn]
     levels = np.argsort(np.asarray(rankings), axis=-1)
     unique, counts = np.unique(levels, axis=0, return_counts=True)
-    return Population(levels=unique, level_weights=counts)
+    return Population(levels=unique, level_weights=counts), _letters(responses)
 
 
 @_entry("pl-annotators", "a population of annotators with Plackett-Luce utilities around rotated centres")
 def _pl_annotators(
-    responses: int = 6, annotators: int = 30, groups: int = 3, spread: float = 4.0, noise: float = 0.5, seed: int = 0
+    responses: int = 6,
+    annotators: int = 30,
+    groups: int = 3,
+    spread: float = 4.0,
+    noise: float = 0.5,
+    seed: int = 0,
 ) -> Oracle:
     rng = np.random.default_rng(seed)
     base = np.linspace(spread, 0.0, responses)
@@ -224,7 +229,9 @@ def _committee(players: int = 3, responses: int = 6, conflict: float = 1.0, seed
 
 @_entry("tensor", "a dense random table of group win probabilities, the same for all players")
 def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
-    check_memory(((2 + players + responses) * responses**players,), f"a tensor of shape {(responses,) * players}")
+    check_memory(
+        ((2 + players + responses) * responses**players,), f"a tensor of shape {(responses,) * players}"
+    )
     shape = (responses,) * players
     rng = np.random.default_rng(seed)
     index = np.stack(np.unravel_index(np.arange(responses**players), shape))
@@ -234,6 +241,11 @@ def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
     weights = rng.exponential(size=(responses**players, responses))[multiset]
     members = np.take_along_axis(weights, index.T, axis=1)
     return DenseTensor((members[:, 0] / members.sum(axis=1)).reshape(shape), players=players)
+
+
+def _letters(count: int) -> tuple[str, ...]:
+    """A, B, .., Z, and numbers where there are more."""
+    return tuple(chr(ord("A") + index) for index in range(count)) if count <= 26 else ()
 
 
 def _sigmoid(values: Array) -> Array:

@@ -105,7 +105,8 @@ def composition_figure(record: dict[str, Any]) -> Figure:
     shares = np.array([row["composition"] for row in rows])
     # The largest get a colour and a name; what is left is one grey share.
     named = [int(index) for index in np.argsort(-shares.max(axis=0)) if shares[:, index].max() > 0.005][:10]
-    figure, axes = _figure(height=2.8)
+    labels = [_short(names[index]) for index in named]
+    figure, axes = _figure(width=WIDTH + 0.05 * max(map(len, labels), default=0), height=2.8)
     place, bottom = np.arange(len(rows)), np.zeros(len(rows))
     for number, index in enumerate(named):
         colour = PALETTE[number % len(PALETTE)]
@@ -118,7 +119,7 @@ def composition_figure(record: dict[str, Any]) -> Figure:
             edgecolor="white",
             linewidth=0.4,
             width=0.75,
-            label=_short(names[index]),
+            label=labels[number],
         )
         bottom += shares[:, index]
     rest = 1 - bottom
@@ -154,7 +155,10 @@ def win_figure(record: dict[str, Any]) -> Figure:
     size = matrices.shape[-1]
     columns = min(3, len(matrices))
     lines = -(-len(matrices) // columns)
-    figure, _ = _figure(width=max(WIDTH, 2.4 * columns), height=max(2.8, 2.4 * lines), axes=False)
+    room = 0.055 * max(map(len, names)) if size <= 20 else 0.0
+    figure, _ = _figure(
+        width=max(WIDTH, 2.4 * columns + room), height=max(2.8, 2.4 * lines + room), axes=False
+    )
     grid = figure.subplots(lines, columns, squeeze=False)
     image = None
     for x, axes in enumerate(grid.ravel()):
@@ -163,7 +167,9 @@ def win_figure(record: dict[str, Any]) -> Figure:
             continue
         image = axes.imshow(matrices[x], cmap="PuOr_r", vmin=0, vmax=1)
         if size <= 20:
-            axes.set_xticks(range(size), names, rotation=90 if size > 4 else 45, ha="center" if size > 4 else "right")
+            axes.set_xticks(
+                range(size), names, rotation=90 if size > 4 else 45, ha="center" if size > 4 else "right"
+            )
             axes.set_yticks(range(size), names if x % columns == 0 else [""] * size)
         if size <= 8 and len(matrices) == 1:
             for (row, column), value in np.ndenumerate(matrices[x]):

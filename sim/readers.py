@@ -72,7 +72,9 @@ def read_claim(path: Path) -> Claim:
         return Claim(as_array(content, f"{path}: policies"))
     if "policies" not in content:
         raise ValueError(f"{path}: has no key 'policies'; found {', '.join(sorted(content)) or 'nothing'}")
-    return Claim(as_array(content["policies"], f"{path}: policies"), content.get("players"), content.get("tau"))
+    return Claim(
+        as_array(content["policies"], f"{path}: policies"), content.get("players"), content.get("tau")
+    )
 
 
 def read_policies(path: Path) -> Array:
@@ -132,11 +134,16 @@ def _preflib(path: Path) -> GameSpec:
     levels = [levels_of([[a - 1 for a in tied] for tied in order], size) for order in instance.orders]
     weights = [float(instance.multiplicity[order]) for order in instance.orders]
     names = tuple(str(instance.alternatives_name.get(index + 1, index + 1)).strip() for index in range(size))
-    incomplete = sum(weight for order, weight in zip(instance.orders, weights, strict=True)
-                     if sum(map(len, order)) < size)
-    notes = [f"{instance.title or path.name}: {sum(weights):g} rankings of {size}, {len(levels)} of them different"]
+    incomplete = sum(
+        weight for order, weight in zip(instance.orders, weights, strict=True) if sum(map(len, order)) < size
+    )
+    notes = [
+        f"{instance.title or path.name}: {sum(weights):g} rankings of {size}, {len(levels)} of them different"
+    ]
     if incomplete:
-        notes.append(f"{incomplete:g} rankings leave responses out; those count as one class below the ranked")
+        notes.append(
+            f"{incomplete:g} rankings leave responses out; those count as one class below the ranked"
+        )
     return GameSpec(
         name=str(path),
         oracle=Population(levels=np.stack(levels), level_weights=weights),
@@ -197,7 +204,7 @@ def _csv(path: Path) -> tuple[list[list[float]], tuple[str, ...]]:
         labelled = bool(rows) and len(rows[0][1]) == len(names) and not _is_number(rows[0][1][0])
         names = names[1:] if labelled or (names and not names[0]) else names
         labelled = labelled or (bool(rows) and len(rows[0][1]) == len(names) + 1)
-    values = []
+    values: list[list[float]] = []
     for number, row in rows:
         cells = row[1:] if labelled else row
         if values and len(cells) != len(values[0]):
@@ -261,7 +268,12 @@ def _votes(path: Path) -> GameSpec:
         missing = [key for key in ("model_a", "model_b", "winner") if key not in vote]
         if missing:
             raise ValueError(f"{where}: has no {', '.join(missing)}")
-        first, second, winner, weight = vote["model_a"], vote["model_b"], vote["winner"], vote.get("weight", 1)
+        first, second, winner, weight = (
+            vote["model_a"],
+            vote["model_b"],
+            vote["winner"],
+            vote.get("weight", 1),
+        )
         if not isinstance(first, str) or not isinstance(second, str) or first == second:
             raise ValueError(f"{where}: model_a and model_b must be two different names")
         if winner not in ("model_a", "model_b", "tie"):
@@ -285,7 +297,9 @@ def _votes(path: Path) -> GameSpec:
     unseen = int((total == 0).sum() - len(order)) // 2
     notes = [f"{votes} votes on {len(order)} models"]
     if unseen:
-        notes.append(f"{unseen} of {len(order) * (len(order) - 1) // 2} pairs have no votes; they are taken as even")
+        notes.append(
+            f"{unseen} of {len(order) * (len(order) - 1) // 2} pairs have no votes; they are taken as even"
+        )
     return GameSpec(name=str(path), oracle=Pairwise(matrix), responses=tuple(order), notes=tuple(notes))
 
 
@@ -385,7 +399,9 @@ def _population_shape(rankings: list[Any], utilities: list[Any]) -> tuple[int, i
     for values in utilities:
         shape = as_array(values, "utilities").shape
         if len(shape) not in (1, 2):
-            raise ValueError(f"utilities must be a list of numbers, or one list per context; found shape {shape}")
+            raise ValueError(
+                f"utilities must be a list of numbers, or one list per context; found shape {shape}"
+            )
         sizes.add(shape[-1])
         contexts = max(contexts, shape[0] if len(shape) == 2 else 1)
     if len(sizes) > 1:
@@ -443,7 +459,9 @@ _ORACLES: dict[str, tuple[str, Callable[[Any, int | None], Oracle]]] = {
 def _plackett_luce(values: Any) -> Oracle:
     utilities = as_array(values, "utilities")
     if utilities.ndim not in (1, 2):
-        raise ValueError(f"utilities must be a list of numbers, or one per context; found shape {utilities.shape}")
+        raise ValueError(
+            f"utilities must be a list of numbers, or one per context; found shape {utilities.shape}"
+        )
     return PlackettLuce(utilities)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mnpo.games import Game
 from mnpo.numerics import Array
-from mnpo.oracles import Heterogeneous, Oracle, Pairwise
+from mnpo.oracles import Heterogeneous, Oracle
 
 #: Used where neither the command nor the game says.
 DEFAULT_PLAYERS = 2
@@ -67,5 +67,4 @@ class GameSpec:
         """
         if isinstance(self.oracle, Heterogeneous):
             return np.asarray(np.mean([oracle.pairwise_matrix() for oracle in self.oracle.oracles], axis=0))
-        matrix = self.oracle.matrix if isinstance(self.oracle, Pairwise) else self.oracle.pairwise_matrix()
-        return matrix
+        return self.oracle.pairwise_matrix()

@@ -100,11 +100,10 @@ def compare(
         raise ValueError("a study compares players with one tau; give it with --tau")
     strength = tau if tau is not None else spec.tau if isinstance(spec.tau, float) else DEFAULT_TAU
     games = [
-        load_game(game, seed=seed, players=n).game(players=n, tau=strength, reference=reference) for n in numbers
+        load_game(game, seed=seed, players=n).game(players=n, tau=strength, reference=reference)
+        for n in numbers
     ]
-    rules = [
-        make_rule("td-mnpo", eta=eta, tau=strength, players=n, advantage=advantage) for n in numbers
-    ]
+    rules = [make_rule("td-mnpo", eta=eta, tau=strength, players=n, advantage=advantage) for n in numbers]
     equilibria, trajectories = [], []
     parts = 2 * len(numbers)
     for number, (each, rule) in enumerate(zip(games, rules, strict=True)):
@@ -124,7 +123,7 @@ def play(
     rule_name: str,
     *,
     players: int | None = None,
-    tau: float | None = None,
+    tau: float | list[float] | None = None,
     reference: Array | None = None,
     eta: float = 0.5,
     steps: int = 1000,

@@ -55,7 +55,9 @@ def facts(matrix: Array) -> Facts:
     winners = np.flatnonzero(beats.sum(1) == size - 1)
     copeland = beats.sum(1) + 0.5 * tied.sum(1)
     # The Smith set is the strongly connected component, under "not beaten by", that nobody else reaches.
-    _, labels = connected_components(csr_array(beats | tied), directed=True, connection="strong")
+    _, labels = connected_components(
+        csr_array((beats | tied).astype(np.int8)), directed=True, connection="strong"
+    )
     top = labels[int(copeland.argmax())]
     smith = sorted(np.flatnonzero(labels == top), key=lambda index: (-copeland[index], index))
     count = beats.astype(np.float64)

@@ -31,9 +31,7 @@ class Oracle(ABC):
     batch_shape: tuple[int, ...] = ()
 
     @abstractmethod
-    def against(
-        self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0
-    ) -> Array:
+    def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """Return the probability that each response wins against a group of opponents.
 
         Args:
@@ -46,9 +44,7 @@ class Oracle(ABC):
         """
 
     @abstractmethod
-    def gradient(
-        self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0
-    ) -> Array:
+    def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """Return the derivative of `against` with respect to each opponent's policy.
 
         Args:

@@ -38,7 +38,9 @@ class Mixture(Oracle):
         (self.contexts, self.responses) = shapes.pop()
         fixed = {oracle.players for oracle in oracles if oracle.players is not None}
         if len(fixed) > 1:
-            raise ValueError(f"all members must be made for the same number of players; found {sorted(fixed)}")
+            raise ValueError(
+                f"all members must be made for the same number of players; found {sorted(fixed)}"
+            )
         self.players = fixed.pop() if fixed else None
         self.exchangeable = all(oracle.exchangeable for oracle in oracles)
         self.batch_shape = np.broadcast_shapes(*(oracle.batch_shape for oracle in oracles))

@@ -41,7 +41,9 @@ class Rankings(Oracle):
     def __init__(self, levels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
         given = as_array(levels, "levels")
         if given.ndim < 2 or not np.array_equal(given, np.rint(given)):
-            raise ValueError(f"levels must be integers of shape (V, A) or (V, X, A); found shape {given.shape}")
+            raise ValueError(
+                f"levels must be integers of shape (V, A) or (V, X, A); found shape {given.shape}"
+            )
         if given.ndim == 2:
             given = given[:, None, :]
         *batch, annotators, self.contexts, self.responses = given.shape
@@ -54,7 +56,9 @@ class Rankings(Oracle):
         ends_class = np.roll(starts_class, -1, axis=-1)
         place = np.arange(self.responses)
         first = np.maximum.accumulate(np.where(starts_class, place, 0), axis=-1)
-        last = np.minimum.accumulate(np.where(ends_class, place, self.responses)[..., ::-1], axis=-1)[..., ::-1]
+        last = np.minimum.accumulate(np.where(ends_class, place, self.responses)[..., ::-1], axis=-1)[
+            ..., ::-1
+        ]
         self.strict = bool(starts_class.all())
         #: How many responses an annotator places strictly below y, and in or below y's class.
         self._below = np.empty(given.shape, dtype=np.intp)
@@ -144,7 +148,9 @@ class Rankings(Oracle):
         batch = np.broadcast_shapes(policies.shape[:-3], self.batch_shape)
         # Rows of one number per opponent: gathering a row costs little more than gathering a number.
         opponents = policies.shape[-3]
-        rows = np.broadcast_to(np.moveaxis(policies, -3, -1), (*batch, self.contexts, self.responses, opponents))
+        rows = np.broadcast_to(
+            np.moveaxis(policies, -3, -1), (*batch, self.contexts, self.responses, opponents)
+        )
         rows = rows.reshape(-1, opponents)
         games = np.arange(int(np.prod(batch, dtype=np.intp)), dtype=np.intp).reshape(*batch, 1, 1, 1)
         context = np.arange(self.contexts)[:, None]

@@ -30,9 +30,7 @@ class DenseTensor(Oracle):
 
     def __init__(self, tensor: npt.ArrayLike, players: int | None = None) -> None:
         table = as_array(tensor, "tensor")
-        has_contexts = (
-            table.ndim == players + 1 if players is not None else len(set(table.shape)) > 1
-        )
+        has_contexts = table.ndim == players + 1 if players is not None else len(set(table.shape)) > 1
         if not has_contexts:
             table = table[None]
         shape = table.shape[1:]
@@ -63,7 +61,9 @@ class DenseTensor(Oracle):
             ValueError: the oracle does not, or A^n numbers do not fit in memory (says how much they need).
         """
         if not oracle.exchangeable or oracle.players not in (None, players) or oracle.batch_shape:
-            raise ValueError(f"{type(oracle).__name__} cannot be tabulated for {players} exchangeable players")
+            raise ValueError(
+                f"{type(oracle).__name__} cannot be tabulated for {players} exchangeable players"
+            )
         size = oracle.responses
         check_memory((oracle.contexts, *(size,) * players), "a tensor")
         table = np.empty((oracle.contexts, *(size,) * players))

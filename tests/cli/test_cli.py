@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import SUSHI, needs_data
 
+from helpers import SUSHI, needs_data
 from mnpo.cli.main import main
 
 
@@ -27,7 +27,9 @@ def mnpo(tmp_path, monkeypatch, capsys):
 
 
 def test_solve_prints_json_and_verify_reads_it(mnpo, tmp_path):
-    status, out, err = mnpo("sim", "solve", "rps:bias=0.2", "--players", 3, "--tau", 0.05, "--json", "--out", "e.json")
+    status, out, err = mnpo(
+        "sim", "solve", "rps:bias=0.2", "--players", 3, "--tau", 0.05, "--json", "--out", "e.json"
+    )
     assert (status, err) == (0, "")
     found = json.loads(out)
     wanted = {"policies", "exploitability", "nash_conv", "dual_gap", "value", "residual", "method", "iterations",

@@ -13,7 +13,9 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SUSHI = DATA / "00014-00000001.soc"
 FOOTBALL = DATA / "00054-00000929.soc"
 
-needs_data = pytest.mark.skipif(not SUSHI.exists(), reason="the real data files are not beside the repository")
+needs_data = pytest.mark.skipif(
+    not SUSHI.exists(), reason="the real data files are not beside the repository"
+)
 
 
 def random_matrix(rng: np.random.Generator, size: int, *batch: int) -> np.ndarray:

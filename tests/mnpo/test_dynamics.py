@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import random_matrix, random_policies
 
+from helpers import random_matrix, random_policies
 from mnpo import (
     Game,
     Heterogeneous,

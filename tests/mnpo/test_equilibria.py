@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import FOOTBALL, SUSHI, needs_data, random_matrix, random_policies
 from scipy.optimize import linprog
 
+from helpers import FOOTBALL, SUSHI, needs_data, random_matrix, random_policies
 from mnpo import (
     DenseTensor,
     Game,
@@ -118,9 +118,7 @@ def test_convex_program_agrees_with_newton(tau):
 def test_unequal_players_of_a_pairwise_game():
     """The same sum over players is convex for polymatrix constant-sum games."""
     rng = np.random.default_rng(1)
-    game = Game(
-        Pairwise(random_matrix(rng, 4)), 3, [0.3, 0.1, 0.05], reference=random_policies(rng, 3, 1, 4)
-    )
+    game = Game(Pairwise(random_matrix(rng, 4)), 3, [0.3, 0.1, 0.05], reference=random_policies(rng, 3, 1, 4))
     newton, convex = solve(game), solve(game, "convex")
     assert newton.exploitability.max() < 1e-14
     np.testing.assert_allclose(convex.policies, newton.policies, atol=1e-5)
@@ -191,7 +189,9 @@ def test_several_optima_give_the_one_of_maximum_entropy():
 def test_general_sum_games_are_followed_to_small_tau():
     for players in (2, 4):
         for seed in range(5):
-            found = solve(make_game(f"committee:conflict=3,seed={seed}", players=players).game(players, 0.001))
+            found = solve(
+                make_game(f"committee:conflict=3,seed={seed}", players=players).game(players, 0.001)
+            )
             assert found.certificate.holds
 
 

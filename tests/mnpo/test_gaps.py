@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import random_matrix, random_policies
 from scipy.optimize import minimize
 from scipy.special import logsumexp, rel_entr
 
+from helpers import random_matrix, random_policies
 from mnpo import (
     Game,
     GapUndefined,
@@ -51,7 +51,9 @@ def two_player():
 def test_exploitability_is_the_gain_of_a_best_response():
     rng = np.random.default_rng(1)
     game = Game(
-        Heterogeneous([Pairwise(random_matrix(rng, 3)), PlackettLuce(rng.standard_normal(3)), Rankings([[0, 1, 1]])]),
+        Heterogeneous(
+            [Pairwise(random_matrix(rng, 3)), PlackettLuce(rng.standard_normal(3)), Rankings([[0, 1, 1]])]
+        ),
         players=3,
         tau=[0.3, 0.1, 0.05],
         reference=random_policies(rng, 3, 1, 3),

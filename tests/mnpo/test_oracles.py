@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from helpers import (
     enumerate_wins,
     pairwise_win,
@@ -11,9 +14,6 @@ from helpers import (
     random_policies,
     ranking_win,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings
 from mnpo.oracles import Oracle, levels_of
 
@@ -60,7 +60,9 @@ def test_wins_with_pure_policies_and_zeros():
     levels = np.array([[0, 1, 2, 3], [2, 2, 0, 1]])
     policies = np.eye(4)[[3, 0, 0, 2, 1]]
     expected = enumerate_wins(population_win([ranking_win(row) for row in levels], np.ones(2)), policies)
-    np.testing.assert_allclose(Rankings(levels).win_probabilities(policies[:, None])[:, 0], expected, atol=1e-15)
+    np.testing.assert_allclose(
+        Rankings(levels).win_probabilities(policies[:, None])[:, 0], expected, atol=1e-15
+    )
 
 
 @settings(max_examples=60, deadline=None)

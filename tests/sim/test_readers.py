@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from helpers import FOOTBALL, SUSHI, needs_data, random_policies
 
+from helpers import FOOTBALL, SUSHI, needs_data, random_policies
 from mnpo import Heterogeneous, Pairwise, PlackettLuce, Population
 from mnpo.sim.load import load_game
 from mnpo.sim.readers import read_claim, read_game, read_policies
 from mnpo.sim.tournament import facts
 
-HEADER = "# NUMBER ALTERNATIVES: 3\n# ALTERNATIVE NAME 1: a\n# ALTERNATIVE NAME 2: b\n# ALTERNATIVE NAME 3: c\n"
+HEADER = (
+    "# NUMBER ALTERNATIVES: 3\n# ALTERNATIVE NAME 1: a\n# ALTERNATIVE NAME 2: b\n# ALTERNATIVE NAME 3: c\n"
+)
 
 
 def write(path, text):
@@ -63,8 +65,15 @@ def test_matrices(tmp_path):
 
 
 def test_votes(tmp_path):
-    rows = [("a", "b", "model_a", 1), ("b", "a", "model_a", 2), ("a", "b", "tie", 1), ("b", "c", "model_b", 1)]
-    text = "\n".join(json.dumps({"model_a": a, "model_b": b, "winner": w, "weight": k}) for a, b, w, k in rows)
+    rows = [
+        ("a", "b", "model_a", 1),
+        ("b", "a", "model_a", 2),
+        ("a", "b", "tie", 1),
+        ("b", "c", "model_b", 1),
+    ]
+    text = "\n".join(
+        json.dumps({"model_a": a, "model_b": b, "winner": w, "weight": k}) for a, b, w, k in rows
+    )
     spec = read_game(write(tmp_path / "v.jsonl", text))
     assert spec.responses == ("a", "b", "c")
     matrix = spec.win_matrix()[0]
@@ -84,9 +93,14 @@ def test_json_games(tmp_path):
     built = spec.game()
     assert (built.players, built.player_tau.tolist(), built.responses) == (4, [0.3] * 4, ("x", "y"))
     assert spec.game(players=2, tau=0.1).player_tau.tolist() == [0.1, 0.1]
-    assert isinstance(game({"oracle": "plackett-luce", "utilities": [[0, 1, 2], [2, 1, 0]]}).oracle, PlackettLuce)
+    assert isinstance(
+        game({"oracle": "plackett-luce", "utilities": [[0, 1, 2], [2, 1, 0]]}).oracle, PlackettLuce
+    )
     population = game(
-        {"oracle": "population", "annotators": [{"weight": 2, "ranking": [[2], [0, 1]]}, {"utilities": [0, 1, 2]}]}
+        {
+            "oracle": "population",
+            "annotators": [{"weight": 2, "ranking": [[2], [0, 1]]}, {"utilities": [0, 1, 2]}],
+        }
     ).oracle
     policies = random_policies(np.random.default_rng(0), 3, 1, 3)
     by_hand = Population([[1, 1, 0]], [2], [[0, 1, 2]], [1])
@@ -97,7 +111,10 @@ def test_json_games(tmp_path):
     assert (contexts.oracle.contexts, contexts.oracle.responses) == (2, 3)
     tensor = game({"oracle": "tensor", "tensor": np.full((2, 2, 2), 1 / 3).tolist()})
     assert tensor.oracle.players == 3
-    assert game({"oracle": "tensor", "tensor": np.full((2, 2, 2), 0.5).tolist(), "players": 2}).oracle.contexts == 2
+    assert (
+        game({"oracle": "tensor", "tensor": np.full((2, 2, 2), 0.5).tolist(), "players": 2}).oracle.contexts
+        == 2
+    )
     mixed = game({"oracle": "heterogeneous", "oracles": [
         {"oracle": "pairwise", "matrix": matrix}, {"oracle": "plackett-luce", "utilities": [0, 1]}]})  # fmt: skip
     assert isinstance(mixed.oracle, Heterogeneous)
@@ -167,7 +184,10 @@ def test_games_by_name_or_file(tmp_path):
     path = write(tmp_path / "m.csv", "0.5,0.7\n0.3,0.5\n")
     assert load_game(str(path)).oracle.responses == 2
     assert load_game("cycle:responses=7").oracle.responses == 7
-    assert load_game("random", seed=1).oracle.matrix[0, 0, 1] != load_game("random", seed=2).oracle.matrix[0, 0, 1]
+    assert (
+        load_game("random", seed=1).oracle.matrix[0, 0, 1]
+        != load_game("random", seed=2).oracle.matrix[0, 0, 1]
+    )
     with pytest.raises(ValueError, match="did you mean 'cycle'"):
         load_game("cycel")
     with pytest.raises(ValueError, match="no such file"):

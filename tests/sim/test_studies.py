@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import random_matrix
 
+from helpers import random_matrix
 from mnpo import Game, solve
 from mnpo.sim import plots, records
 from mnpo.sim.catalogue import CATALOGUE, make_game
