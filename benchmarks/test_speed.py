@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from helpers import SUSHI, needs_data, random_matrix, random_policies
 from mnpo import Game, Pairwise, PlackettLuce, Rankings, inpo, run, solve
+from support import SUSHI, needs_data, random_matrix, random_policies
 
 PLAYERS = (2, 4, 8, 16, 32, 64)
 

@@ -18,7 +18,7 @@ def _game_names(incomplete: str) -> list[str]:
 
 
 def _rule_names(incomplete: str) -> list[str]:
-    from mnpo.rules import RULES
+    from mnpo.presets import RULES
 
     return [name for name in RULES if name.startswith(incomplete)]
 

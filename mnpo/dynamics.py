@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,36 @@ import numpy.typing as npt
 from mnpo.games import Game
 from mnpo.gaps import exploitability_of
 from mnpo.numerics import Array, as_policies, normalise_log, safe_log
-from mnpo.rules import Number, Opponents, Own, Reference, UpdateRule
+from mnpo.rules import (
+    Anchors,
+    External,
+    Mixture,
+    Number,
+    Opponents,
+    Own,
+    Reference,
+    RegretMatchingPlus,
+    UpdateRule,
+    WinRate,
+)
+
+Rule = UpdateRule | RegretMatchingPlus
+
+
+class Feedback(Protocol):
+    """How players learn their win rates, where it is not exactly."""
+
+    def __call__(self, game: Game, behaviour: Array, opponents: Array) -> Array:
+        """Estimate q up to a constant per policy.
+
+        Args:
+            game: the game.
+            behaviour: (..., p, X, A), the policies that responses are drawn from.
+            opponents: (..., p, X, A), the policies that the others play.
+
+        Returns:
+            (..., p, X, A).
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +52,7 @@ class Trajectory:
     Axes: R recorded steps, ... the batch, p = 1 for a symmetric profile or n, X contexts, A responses.
 
     Attributes:
-        game: the game.
+        game: the game whose equilibrium the rule aims at, in which gaps are measured.
         rule: the rule.
         steps: (R,), numbers of updates after which the figures were taken.
         exploitability: (R, ..., p), of the last iterate.
@@ -36,7 +65,7 @@ class Trajectory:
     """
 
     game: Game
-    rule: UpdateRule
+    rule: Rule
     steps: npt.NDArray[np.int64]
     exploitability: Array
     average_exploitability: Array | None
@@ -83,10 +112,12 @@ class Trajectory:
 
 def run(
     game: Game,
-    rule: UpdateRule,
+    rule: Rule,
     steps: int,
     *,
     start: npt.ArrayLike | None = None,
+    externals: Sequence[npt.ArrayLike] = (),
+    feedback: Feedback | None = None,
     every: int = 1,
     average: bool = False,
     keep_policies: bool = False,
@@ -95,32 +126,41 @@ def run(
     """Run a rule on a game: `steps` updates of all players at once.
 
     Batch axes of the game, of the start and of the rule's numbers broadcast: many games, seeds or step sizes
-    are one call. Where players are identical and the start is common, one policy is iterated for all.
+    are one call. Where players are identical and the start is common, one policy is iterated for all (with
+    sampled feedback: all see the same samples).
 
     Args:
         game: a game or a batch of games.
         rule: the rule; its own τ is in its weights.
         steps: number of updates.
         start: π^0, (A,), (X, A), (p, X, A) or (..., p, X, A), all above 0; the reference unless given.
+        externals: the policies that the rule's `External` anchors name, each as `start`.
+        feedback: how win rates are learnt; exactly unless given.
         every: record the gap after this many updates (the start and the end are always recorded).
         average: also follow the mean of the iterates and its gap (a further oracle call where recorded).
         keep_policies: keep the recorded policies.
         progress: called with the number of updates done, where recorded.
 
     Returns:
-        The trajectory. Iterates that blow up are reported in `diverged`, not raised.
+        The trajectory. Iterates that blow up are reported in `diverged`, not raised. Memory does not grow with
+        the number of updates, but with what is recorded.
 
     Raises:
-        ValueError: steps or every out of range, or a start that does not fit the game.
+        ValueError: steps or every out of range, a start that does not fit the game, externals missing.
     """
     if steps < 0 or every < 1:
         raise ValueError(f"steps must be at least 0 and every at least 1; found {steps} and {every}")
+    outside = [np.log(game.profile(as_policies(e, "externals", positive=True))) for e in externals]
+    if len(outside) < rule.externals:
+        raise ValueError(f"rule {rule.name} needs {rule.externals} external policies; found {len(outside)}")
     log_policies = _start(game, rule, start)
     policies = np.exp(log_policies)
-    step = _Step(game, rule)
+    aim = target_game(game, rule, externals)
+    step = (
+        _RegretStep(policies) if isinstance(rule, RegretMatchingPlus) else Step(game, rule, outside, feedback)
+    )
     past = deque([log_policies] * rule.depth, maxlen=rule.depth)
-    wins = game.win_probabilities(policies)
-    won = deque([wins] * rule.depth, maxlen=rule.depth)
+    won: deque[Array] = deque(maxlen=rule.depth)
     total = np.zeros_like(policies)
     taken: list[int] = []
     gains: list[Array] = []
@@ -128,15 +168,23 @@ def run(
     kept: list[Array] = []
     with np.errstate(all="ignore"):
         for done in range(steps + 1):
+            recorded = done % every == 0 or done == steps
+            learns = rule.uses_current and done < steps
+            exact = game.win_probabilities(policies) if recorded or (learns and feedback is None) else None
+            if learns:
+                wins = exact if feedback is None else feedback(game, policies, policies)
+                assert wins is not None
+                won.extendleft([wins] * (1 if won else rule.depth))
             if average:
                 total += policies
-            if done % every == 0 or done == steps:
+            if recorded:
+                assert exact is not None
                 taken.append(done)
-                gains.append(exploitability_of(game, policies, log_policies, wins))
+                gains.append(exploitability_of(aim, policies, log_policies, exact))
                 if average:
                     mean = total / (done + 1)
                     average_gains.append(
-                        exploitability_of(game, mean, safe_log(mean), game.win_probabilities(mean))
+                        exploitability_of(aim, mean, safe_log(mean), game.win_probabilities(mean))
                     )
                 if keep_policies:
                     kept.append(policies)
@@ -146,8 +194,8 @@ def run(
                 break
             log_policies, policies = step(past, won)
             past.appendleft(log_policies)
-            wins = game.win_probabilities(policies)
-            won.appendleft(wins)
+            if rule.refresh is not None and (done + 1) % rule.refresh == 0:
+                step.refresh(log_policies)
         exploitability = np.stack(gains)
         finite = np.isfinite(log_policies).all(axis=(-1, -2, -3)) & np.isfinite(exploitability).all(
             axis=(0, -1)
@@ -155,7 +203,7 @@ def run(
         first, last = exploitability[0].sum(-1), exploitability[-1].sum(-1)
         diverged = ~finite | (last > np.maximum(first * (1 + 1e-6), 1e-9))
     return Trajectory(
-        game=game,
+        game=aim,
         rule=rule,
         steps=np.asarray(taken, dtype=np.int64),
         exploitability=exploitability,
@@ -163,34 +211,122 @@ def run(
         log_policies=log_policies,
         average=total / (steps + 1) if average else None,
         recorded_policies=np.stack(kept) if keep_policies else None,
-        oracle_calls=1,
+        oracle_calls=rule.oracle_calls,
         diverged=np.asarray(diverged),
     )
 
 
-class _Step:
+def target_game(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike] = ()) -> Game:
+    """Return the game whose equilibrium a rule aims at.
+
+    Itself, but for a rule with external policies: there the reference is the geometric mixture of π_ref and the
+    external policies with the rule's weights on them, and τ the sum of their strengths.
+    """
+    if not rule.externals or isinstance(rule, RegretMatchingPlus):
+        return game
+    fixed = [(a, _laid_out(w)) for a, w in rule.anchors if isinstance(a, Reference | External)]
+    weight = sum(w for _, w in fixed)
+    outside = [np.log(game.profile(as_policies(e, "externals", positive=True))) for e in externals]
+    mixed = sum(
+        w / weight * (outside[a.index] if isinstance(a, External) else game.log_reference) for a, w in fixed
+    )
+    tau = np.asarray(rule.tau)
+    return replace(game, reference=normalise_log(np.asarray(mixed))[1], tau=tau)
+
+
+class Step:
     """(U) with the rule's numbers laid out for one game, so that an update is a few array operations."""
 
-    def __init__(self, game: Game, rule: UpdateRule) -> None:
-        pulls = [_laid_out(w) * game.log_reference for a, w in rule.anchors if isinstance(a, Reference)]
-        self._pull: Array | float = sum(pulls) if pulls else 0.0
-        self._own = [(a.lag, _laid_out(w)) for a, w in rule.anchors if isinstance(a, Own)]
-        self._others = [(a.lag, _laid_out(w)) for a, w in rule.anchors if isinstance(a, Opponents)]
-        self._credits = [(c.lag, _laid_out(rule.eta) * _laid_out(w)) for c, w in rule.advantage]
+    def __init__(
+        self, game: Game, rule: UpdateRule, externals: list[Array], feedback: Feedback | None
+    ) -> None:
+        self._game, self._feedback = game, feedback
+        self._blend = Blend(game, rule.anchors, externals)
+        eta = _laid_out(rule.eta)
+        self._won = [(c.lag, eta * _laid_out(w)) for c, w in rule.advantage if isinstance(c, WinRate)]
+        self._points: list[tuple[_Point, Any]] = []
+        for credit, weight in rule.advantage:
+            if isinstance(credit, WinRate):
+                continue
+            point = credit.point
+            at: _Point = (
+                Blend(game, point.anchors, externals)
+                if isinstance(point, Mixture)
+                else Step(game, point.rule, externals, feedback)
+            )
+            self._points.append((at, eta * _laid_out(weight)))
 
     def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
         """Return the next log-policies and policies; `past` and `won` hold the latest first."""
-        logits = self._pull
+        logits = self._blend.logits(past)
+        for lag, weight in self._won:
+            logits = logits + weight * won[lag]
+        for at, weight in self._points:
+            _, there = at(past, won)
+            if self._feedback is None:
+                logits = logits + weight * self._game.win_probabilities(there)
+            else:
+                logits = logits + weight * self._feedback(self._game, np.exp(past[0]), there)
+        return normalise_log(logits)
+
+    def refresh(self, log_policies: Array) -> None:
+        """Make these policies the reference."""
+        self._blend.refresh(log_policies)
+
+
+class Blend:
+    """Σ_k λ_k log μ_k, laid out for one game."""
+
+    def __init__(self, game: Game, anchors: Anchors, externals: list[Array]) -> None:
+        self._references = [_laid_out(w) for a, w in anchors if isinstance(a, Reference)]
+        self._fixed = sum(_laid_out(w) * externals[a.index] for a, w in anchors if isinstance(a, External))
+        self._own = [(a.lag, _laid_out(w)) for a, w in anchors if isinstance(a, Own)]
+        self._others = [(a.lag, _laid_out(w)) for a, w in anchors if isinstance(a, Opponents)]
+        self.refresh(game.log_reference)
+
+    def refresh(self, log_reference: Array) -> None:
+        """Make these policies the reference."""
+        self._constant = self._fixed + sum(weight * log_reference for weight in self._references)
+
+    def logits(self, past: deque[Array]) -> Array:
+        """Return the weighted sum, not normalised."""
+        logits = self._constant
         for lag, weight in self._own:
             logits = logits + weight * past[lag]
         for lag, weight in self._others:
             logits = logits + weight * _mean_of_others(past[lag])
-        for lag, weight in self._credits:
-            logits = logits + weight * won[lag]
-        return normalise_log(np.asarray(logits))
+        return np.asarray(logits)
+
+    def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
+        """Return the mixture's log-policies and policies."""
+        return normalise_log(self.logits(past))
 
 
-def _start(game: Game, rule: UpdateRule, start: npt.ArrayLike | None) -> Array:
+class _RegretStep:
+    """Regret matching+: play in proportion to the positive part of the accumulated regrets."""
+
+    def __init__(self, policies: Array) -> None:
+        self._regrets = np.zeros_like(policies)
+        self._policies = policies
+
+    def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
+        """Return the next log-policies and policies."""
+        wins = won[0]
+        self._regrets += wins - (self._policies * wins).sum(-1, keepdims=True)
+        np.maximum(self._regrets, 0.0, out=self._regrets)
+        total = self._regrets.sum(-1, keepdims=True)
+        uniform = np.full_like(self._regrets, 1.0 / self._regrets.shape[-1])
+        self._policies = np.where(total > 0, self._regrets / np.where(total > 0, total, 1.0), uniform)
+        return safe_log(self._policies), self._policies
+
+    def refresh(self, log_policies: Array) -> None:
+        """There is no reference."""
+
+
+_Point = Blend | Step
+
+
+def _start(game: Game, rule: Rule, start: npt.ArrayLike | None) -> Array:
     """Return log π^0 with all batch axes, of one policy if the players can share it."""
     if start is None:
         log_policies = game.log_reference
@@ -199,7 +335,7 @@ def _start(game: Game, rule: UpdateRule, start: npt.ArrayLike | None) -> Array:
         log_policies = np.log(game.profile(start))
     common = game.symmetric and (log_policies == log_policies[..., :1, :, :]).all()
     slots = 1 if common else game.players
-    numbers = [np.asarray(rule.eta), *(np.asarray(w) for _, w in rule.anchors + rule.advantage)]
+    numbers = rule.numbers()
     if any(number.ndim and number.shape[-1] not in (1, slots) for number in numbers):
         slots = game.players
         wrong = [n.shape for n in numbers if n.ndim and n.shape[-1] not in (1, slots)]

@@ -141,8 +141,8 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
     log_start = None if start is None else safe_log(np.maximum(game.profile(start)[:slots], 1e-300))
     solutions = [
         solve_logit(
-            _wins(game, x),
-            _gradient(game, x),
+            profile_wins(game, x),
+            profile_gradient(game, x),
             np.array(np.broadcast_to(game.log_reference[:, x], (slots, game.actions))),
             np.array(tau),
             unique=unique,
@@ -157,7 +157,7 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
     )
 
 
-def _wins(game: Game, context: int) -> Callable[[Array], Array]:
+def profile_wins(game: Game, context: int) -> Callable[[Array], Array]:
     """One context's win probabilities, (p, A) -> (p, A); the other contexts are filled in and ignored."""
 
     def wins(policies: Array) -> Array:
@@ -167,7 +167,9 @@ def _wins(game: Game, context: int) -> Callable[[Array], Array]:
     return wins
 
 
-def _gradient(game: Game, context: int) -> Callable[[Array], Array]:
+def profile_gradient(game: Game, context: int) -> Callable[[Array], Array]:
+    """One context's ∂q_i(y)/∂π_j(z) as [i, y, j, z], (p, A) -> (p, A, p, A)."""
+
     def gradient(policies: Array) -> Array:
         slots, size = policies.shape
         spread = np.repeat(policies[:, None, :], game.contexts, axis=1)

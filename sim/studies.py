@@ -13,7 +13,7 @@ from mnpo.dynamics import Trajectory, run
 from mnpo.equilibria import Equilibrium, solve
 from mnpo.games import Game
 from mnpo.numerics import Array, entropy
-from mnpo.rules import RULES, make_rule
+from mnpo.presets import RULES, make_rule
 from mnpo.sim.load import load_game
 from mnpo.sim.spec import GameSpec
 from mnpo.sim.tournament import facts

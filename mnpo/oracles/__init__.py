@@ -6,6 +6,7 @@ from mnpo.oracles.pairwise import Pairwise
 from mnpo.oracles.plackett_luce import PlackettLuce
 from mnpo.oracles.population import Mixture, Population, levels_of
 from mnpo.oracles.rankings import Rankings
+from mnpo.oracles.reward import Reward
 from mnpo.oracles.tensor import DenseTensor
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "PlackettLuce",
     "Population",
     "Rankings",
+    "Reward",
     "levels_of",
 ]

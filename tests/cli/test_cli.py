@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import SUSHI, needs_data
 from mnpo.cli.main import main
+from support import SUSHI, needs_data
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from helpers import random_matrix, random_policies
 from mnpo import (
     Game,
     Heterogeneous,
@@ -20,6 +19,7 @@ from mnpo import (
     td_mnpo,
 )
 from mnpo.rules import Own, Reference, WinRate
+from support import random_matrix, random_policies
 
 
 def normalised(logits):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from helpers import FOOTBALL, SUSHI, needs_data, random_matrix, random_policies
 from mnpo import (
     DenseTensor,
     Game,
@@ -21,6 +20,7 @@ from mnpo.numerics import entropy
 from mnpo.programs import convex_program
 from mnpo.sim.catalogue import CATALOGUE, make_game
 from mnpo.sim.readers import read_game
+from support import FOOTBALL, SUSHI, needs_data, random_matrix, random_policies
 
 EFFECTIVE_SUSHI = {
     0.05: {2: 1.46, 3: 3.53, 4: 5.03, 6: 6.58, 10: 7.95},

@@ -5,7 +5,6 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import logsumexp, rel_entr
 
-from helpers import random_matrix, random_policies
 from mnpo import (
     Game,
     GapUndefined,
@@ -19,6 +18,7 @@ from mnpo import (
     solve,
     worst_case_gap,
 )
+from support import random_matrix, random_policies
 
 
 def softmax(x):

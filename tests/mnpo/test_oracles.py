@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import (
+from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings
+from mnpo.oracles import Oracle, levels_of
+from support import (
     enumerate_wins,
     pairwise_win,
     plackett_luce_win,
@@ -14,8 +16,6 @@ from helpers import (
     random_policies,
     ranking_win,
 )
-from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings
-from mnpo.oracles import Oracle, levels_of
 
 KINDS = ("pairwise", "plackett-luce", "strict", "weak", "population")
 

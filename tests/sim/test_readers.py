@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from helpers import FOOTBALL, SUSHI, needs_data, random_policies
 from mnpo import Heterogeneous, Pairwise, PlackettLuce, Population
 from mnpo.sim.load import load_game
 from mnpo.sim.readers import read_claim, read_game, read_policies
 from mnpo.sim.tournament import facts
+from support import FOOTBALL, SUSHI, needs_data, random_policies
 
 HEADER = (
     "# NUMBER ALTERNATIVES: 3\n# ALTERNATIVE NAME 1: a\n# ALTERNATIVE NAME 2: b\n# ALTERNATIVE NAME 3: c\n"

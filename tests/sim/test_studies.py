@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from helpers import random_matrix
 from mnpo import Game, solve
 from mnpo.sim import plots, records
 from mnpo.sim.catalogue import CATALOGUE, make_game
 from mnpo.sim.studies import compare, effective_responses, play
 from mnpo.sim.tournament import facts
+from support import random_matrix
 
 
 def test_facts_by_enumeration():

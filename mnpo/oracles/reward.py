@@ -1,0 +1,42 @@
+"""A reward in an oracle's place: a game in which nobody's opponents matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mnpo.numerics import Array, as_array
+from mnpo.oracles.base import Oracle, copies
+
+
+class Reward(Oracle):
+    """What y is worth is r(y), whoever the opponents: the game's equilibrium is π_ref e^{r/τ}, RLHF's optimum.
+
+    Not a probability, but it stands where win probabilities do: rules that credit a reward (EO-MNPO's form)
+    are rules in this game.
+
+    Args:
+        rewards: r, (A,), (X, A) or (..., X, A) for a batch of games.
+
+    Raises:
+        ValueError: not finite.
+    """
+
+    def __init__(self, rewards: npt.ArrayLike) -> None:
+        given = as_array(rewards, "rewards")
+        self.rewards: Array = (
+            given.reshape((1,) * (2 - given.ndim) + given.shape) if given.ndim < 2 else given
+        )
+        self.contexts, self.responses = self.rewards.shape[-2:]
+        self.batch_shape = self.rewards.shape[:-2]
+
+    def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.against`."""
+        batch = np.broadcast_shapes(opponents.shape[:-3], self.batch_shape)
+        return np.broadcast_to(self.rewards, (*batch, self.contexts, self.responses))
+
+    def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.gradient`: zero."""
+        return np.zeros((len(copies(opponents, counts)), self.contexts, self.responses, self.responses))
