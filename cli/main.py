@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Annotated
 
@@ -42,19 +44,26 @@ def root(
 
 def main() -> None:
     """Run the command line: one red line and exit status 2 for bad input, 1 for a computation that failed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     if "--debug" in sys.argv:
         sys.exit(app(standalone_mode=False) or 0)
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
     except TyperException as error:
         _fail(error.format_message(), 2)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except SystemExit as stop:
+        # Ways in which the application stops by itself: Ctrl-C, and a reader of our output that went away.
+        if stop.code == 130:
+            _fail("interrupted", 130)
+        if stop.code == 1:
+            _close_quietly()
+        raise
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        _close_quietly()
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
     except RuntimeError as error:
@@ -64,6 +73,17 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _stop(number: int, frame: object) -> None:
+    """Leave by an exception, so that what is half written is cleared away."""
+    sys.exit(128 + number)
+
+
+def _close_quietly() -> None:
+    """Stop as a program does whose pipe was closed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -71,5 +91,6 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.secho(f"mnpo: {message}", fg=typer.colors.RED, err=True)
+    if message:
+        typer.secho(f"mnpo: {message}", fg=typer.colors.RED, err=True)
     sys.exit(status)

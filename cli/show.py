@@ -15,15 +15,17 @@ from rich.text import Text
 from mnpo.certificates import Certificate
 from mnpo.dynamics import Trajectory
 from mnpo.equilibria import Equilibrium
+from mnpo.games import Game
 from mnpo.numerics import Array
 from mnpo.sim.catalogue import Entry
 from mnpo.sim.plots import PALETTE
 
 console = Console(highlight=False)
 
-#: At most this many responses of a policy, and this wide a matrix, are printed.
+#: At most this many responses of a policy are printed.
 LONGEST_POLICY = 25
-WIDEST_MATRIX = 24
+#: At most this many policies are printed side by side.
+MOST_COLUMNS = 6
 
 
 def line(text: str) -> None:
@@ -47,11 +49,11 @@ def policies(profile: Array, names: tuple[str, ...]) -> None:
     shared = bool((profile == profile[:1]).all())
     table = _table("response")
     columns: list[Array] = []
-    for player in range(1 if shared else profile.shape[0]):
-        for context in range(profile.shape[1]):
-            who = "all players" if shared else f"player {player}"
-            table.add_column(who if profile.shape[1] == 1 else f"{who}, context {context}", justify="right")
-            columns.append(profile[player, context])
+    shown = [(i, x) for i in range(1 if shared else profile.shape[0]) for x in range(profile.shape[1])]
+    for player, context in shown[:MOST_COLUMNS]:
+        who = "all players" if shared else f"player {player}"
+        table.add_column(who if profile.shape[1] == 1 else f"{who}, context {context}", justify="right")
+        columns.append(profile[player, context])
     values = np.stack(columns)
     order = np.argsort(-values.max(axis=0), kind="stable")
     for index in order[:LONGEST_POLICY]:
@@ -60,16 +62,28 @@ def policies(profile: Array, names: tuple[str, ...]) -> None:
     if len(names) > LONGEST_POLICY:
         rest = values[:, order[LONGEST_POLICY:]].sum(axis=1).max()
         console.print(f"[dim]and {len(names) - LONGEST_POLICY} more with {rest:.3g} together[/dim]")
+    if len(shown) > MOST_COLUMNS:
+        console.print(f"[dim]the first {MOST_COLUMNS} of {len(shown)} policies; --json has all[/dim]")
 
 
 def equilibrium(found: Equilibrium) -> None:
     """Print an equilibrium's figures."""
     gap = "" if found.dual_gap is None else f", duality gap {found.dual_gap:.2e}"
     console.print(
-        f"{found.game.players} players, tau {_short(found.game.player_tau)}: value {_short(found.value)}, "
-        f"exploitability {found.exploitability.max():.2e}{gap}"
+        f"{found.game.players} players, tau {_short(found.game.player_tau)}: value after the KL cost "
+        f"{_short(found.value)}, exploitability {found.exploitability.max():.2e}{gap}"
     )
+    notes(found.notes)
     console.print(f"[dim]{found.method}, {found.iterations} iterations, {found.seconds:.2f} s[/dim]")
+
+
+def played(name: str, game: Game) -> None:
+    """Say which game is meant."""
+    uniform = bool((game.log_reference == game.log_reference.flat[0]).all())
+    console.print(
+        f"{escape(name)}: {game.players} players, tau {_short(game.player_tau)}, "
+        f"{'uniform' if uniform else 'given'} reference"
+    )
 
 
 def certificate(checked: Certificate) -> None:
@@ -95,15 +109,17 @@ def certificate(checked: Certificate) -> None:
 
 def trajectory(run: Trajectory) -> None:
     """Print how a rule fared."""
-    gap = np.atleast_1d(run.gap)
+    gap, eta = np.atleast_1d(run.gap), run.rule.as_dict()["eta"]
+    step = "" if eta is None else f", eta {_short(np.asarray(eta))}"
     console.print(
-        f"{run.rule.name}, {run.game.players} players, eta {_short(np.asarray(run.rule.eta))}: "
-        f"duality gap (NashConv) {gap[0]:.3e} -> {gap[-1]:.3e} in {run.steps[-1]} updates"
+        f"{run.rule.name}, {run.game.players} players, tau {_short(run.game.player_tau)}{step}: "
+        f"duality gap (NashConv) "
+        f"{gap[0]:.3e} -> {gap[-1]:.3e} in {run.steps[-1]} updates"
     )
     if run.average_gap is not None:
         console.print(f"average iterate: {run.average_gap[-1]:.3e}")
     if run.diverged.any():
-        console.print("[red]diverged: the gap ended above where it began (or was not a number)[/red]")
+        console.print("[red]the last iterate diverged: still moving, with a gap above the first[/red]")
 
 
 def comparison(record: dict[str, Any]) -> None:
@@ -151,7 +167,12 @@ def win_matrix(record: dict[str, Any]) -> None:
     """Print win matrices as coloured cells, and their facts."""
     names = record["responses"]
     matrices = np.asarray(record["matrix"])
-    if len(names) <= WIDEST_MATRIX:
+    wide = len(names) * 5 + max(map(len, names)) + 2 > console.width
+    if wide:
+        console.print(
+            f"[dim]{len(names)} responses are too wide to print here; the picture is in the folder[/dim]"
+        )
+    else:
         for context, matrix in enumerate(matrices[:6]):
             table = Table(
                 box=None, padding=(0, 0), pad_edge=False, show_header=False,

@@ -116,15 +116,15 @@ def solve(
         write_file(out, json_text(record))
     if as_json:
         typer.echo(json_text(record), nl=False)
-        return
-    from mnpo.cli import show
+    else:
+        from mnpo.cli import show
 
-    show.notes(spec.notes)
-    show.policies(found.policies, found.game.responses)
-    show.equilibrium(found)
-    show.certificate(found.certificate)
-    if out is not None:
-        show.line(f"written to {out}")
+        show.notes(spec.notes)
+        show.policies(found.policies, found.game.responses)
+        show.equilibrium(found)
+        show.certificate(found.certificate)
+        if out is not None:
+            show.line(f"written to {out}")
     if not found.certificate.holds:
         raise typer.Exit(1)
 
@@ -187,6 +187,13 @@ def run(
                 progress=lambda done: progress(rule, done, steps),
             )
         record = {"kind": "run", "game": spec.name, "notes": list(spec.notes), **trajectory.as_dict()}
+        taken = trajectory.steps
+        record["resolved"] = {
+            "players": trajectory.game.players,
+            "tau": trajectory.game.player_tau.tolist(),
+            "every": int(taken[1] - taken[0]) if len(taken) > 1 else 1,
+            "reference": "uniform" if reference is None and spec.reference is None else "given",
+        }
         keep(record)
         if not as_json:
             from mnpo.cli import show
@@ -234,13 +241,16 @@ def verify(
     spec = load_game(game, players=number, seed=seed)
     strength = opt.parse_numbers(tau, "tau")
     strength = claim.tau if strength is None else strength
-    certificate = check(spec.game(number, strength, opt.read_reference(reference)), claim.policies, tol)
+    given = opt.read_reference(reference)
+    played = spec.game(number, strength, claim.reference if given is None else given)
+    certificate = check(played, claim.policies, tol)
     if as_json:
         typer.echo(json_text({"kind": "verify", "game": spec.name, **certificate.as_dict()}), nl=False)
     else:
         from mnpo.cli import show
 
         show.notes(spec.notes)
+        show.played(spec.name, played)
         show.certificate(certificate)
     if not certificate.holds:
         raise typer.Exit(1)
@@ -346,6 +356,11 @@ def _compare(
                 progress=progress,
             )
         record = comparison.as_dict()
+        record["resolved"] = {
+            "players": [row["players"] for row in record["players"]],
+            "tau": record["tau"],
+            "reference": "uniform" if reference is None and comparison.spec.reference is None else "given",
+        }
         keep(record)
         if not as_json:
             from mnpo.cli import show
@@ -373,13 +388,17 @@ def _recorded(
         yield echo
         return
     folder = out if out is not None else default_folder(command)
-    resolved = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
     kept: list[dict[str, Any]] = []
-    with run_folder(folder, {"kind": command, "options": resolved}) as partial:
+    with run_folder(folder, {"kind": command, "options": options}) as partial:
 
         def keep(record: dict[str, Any]) -> None:
             from mnpo.sim.plots import save
 
+            # What was left to defaults is in the record by now.
+            for key, value in record.get("resolved", {}).items():
+                if options.get(key) is None:
+                    options[key] = value
             (partial / "results.json").write_text(json_text(record), encoding="utf-8")
             save(record, partial)
             kept.append(record)

@@ -17,6 +17,10 @@ from mnpo.numerics import Array
 
 #: The convex program is solved again where the game has at most this many policies times responses².
 CONVEX_PROGRAM_SIZE = 20_000
+#: Below this τ the convex program's solver error leaves the distance all but free.
+CONVEX_PROGRAM_TAU = 1e-4
+#: Rounding of a payoff, in units of the last place.
+ROUNDING_UNITS = 16
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,7 @@ def verify(
             logits = log_reference[i] + wins[i] / tau[i]
             best_value[i], best[i] = tau[i] * logsumexp(logits, axis=-1), softmax(logits, axis=-1)
         else:
-            best_value[i] = wins[i].max(-1)
-            best[i] = everyone[i] * (wins[i] >= best_value[i][:, None] - tolerance)
+            best_value[i], best[i] = wins[i].max(-1), everyone[i]
     gains = np.array([float(game.context_mean(best_value[i] - payoff[i])) for i in range(n)])
     value = np.array([float(game.context_mean(payoff[i])) for i in range(n)])
 
@@ -131,19 +134,25 @@ def verify(
     ]
     skipped: list[tuple[str, str]] = []
     # Pinsker: a policy whose gain τ KL(π ‖ BR) is ε lies within √(ε/2τ) of its best response.
-    distance = np.array(
-        [float(game.context_mean(np.abs(p - b).sum(-1) / 2)) for p, b in zip(everyone, best, strict=True)]
-    )
-    limit = np.sqrt((tolerance + 1e-15) / (2 * np.where(tau > 0, tau, np.inf)))
-    worst = int((distance - np.where(tau > 0, limit, tolerance)).argmax())
-    checks.append(
-        Check(
-            "fixed_point",
-            float(distance[worst]),
-            float(limit[worst]) if tau[worst] > 0 else max(tolerance, 1e-12),
-            "total variation from the best response (at tau = 0, mass on responses that are not best)",
+    if tau.any():
+        held = tau > 0
+        distance = np.array(
+            [float(game.context_mean(np.abs(everyone[i] - best[i]).sum(-1) / 2)) for i in range(n)]
         )
-    )
+        limit = np.sqrt((tolerance + ROUNDING_UNITS * np.finfo(float).eps) / (2 * np.where(held, tau, 1.0)))
+        worst = int(np.where(held, distance - limit, -np.inf).argmax())
+        checks.append(
+            Check(
+                "fixed_point",
+                float(distance[worst]),
+                float(limit[worst]),
+                "total variation from the best response",
+            )
+        )
+    else:
+        skipped.append(
+            ("fixed_point", "tau is 0: best responses are not unique, exploitability is the measure")
+        )
     total = game.oracle.total_value(n)
     if total is None:
         skipped.append(("value_identity", "the oracle's win probabilities have no constant sum"))
@@ -166,14 +175,24 @@ def verify(
         skipped.append(("distance_bound", "tau is 0: the equilibrium need not be unique"))
         skipped.append(("convex_program", "tau is 0"))
     else:
-        # NashConv ≥ Σ_i τ_i KL(π_i ‖ π*_i) wherever payoffs sum to a constant; Pinsker for the distance.
-        bound = float(np.sqrt(max(float(gains.sum()), 0.0) / (2 * tau.min())))
+        # NashConv ≥ Σ_i τ_i KL(π_i ‖ π*_i) wherever payoffs sum to a constant; Pinsker for the distance. NashConv
+        # is a difference of payoffs, so that its rounding is allowed for: a bound must never be too small.
+        size = 1 + float((tau[:, None] * np.abs(log_reference).max(axis=-1)).max())
+        rounding = ROUNDING_UNITS * np.finfo(float).eps * n * size
+        bound = float(np.sqrt((np.abs(gains).sum() + rounding) / (2 * tau.min())))
         slots = game.slots
         small = slots * game.contexts * game.actions**2 <= CONVEX_PROGRAM_SIZE
         if not (small if convex_program is None else convex_program):
             skipped.append(("convex_program", "the game is large"))
+        elif convex_program is None and tau.min() < CONVEX_PROGRAM_TAU:
+            skipped.append(
+                ("convex_program", f"tau is below {CONVEX_PROGRAM_TAU:g}, where it would say little")
+            )
         else:
-            checks.append(_convex_check(game, matrix, everyone[:slots], tau[:slots], tolerance))
+            try:
+                checks.append(_convex_check(game, matrix, everyone, tau, tolerance))
+            except RuntimeError as error:
+                skipped.append(("convex_program", str(error)))
     return Certificate(float(tolerance), gains, value, bound, tuple(checks), tuple(skipped))
 
 
@@ -181,16 +200,19 @@ def _convex_check(game: Game, matrix: Array, policies: Array, tau: Array, tolera
     """Compare with the minimiser of the convex program, as far as both are sure to be near the equilibrium."""
     from mnpo.programs import convex_program
 
+    slots = game.slots
+    references = np.broadcast_to(game.log_reference, (slots, game.contexts, game.actions))
     worst, limit = 0.0, 0.0
     for x in range(game.contexts):
-        log_policies, value = convex_program(matrix[x], game.log_reference[:, x], tau)
+        log_policies, value = convex_program(matrix[x], references[:, x], tau[:slots])
         distance = float(np.abs(np.exp(log_policies) - policies[:, x]).sum(-1).max() / 2)
-        # Each is within √(NashConv/2τ) of the one equilibrium; the program's own value has its solver's error.
+        # Ours is within √(NashConv/2τ) of the one equilibrium. The program's point is too, with the value that
+        # its solver leaves, and its best response, which is what is compared, within that of the point.
         allowed = float(
-            np.sqrt(len(policies) * 2 * tolerance / (2 * tau.min()))
-            + np.sqrt((abs(value) + 1e-9) / (2 * tau.min()))
+            np.sqrt(game.players * tolerance / (2 * tau.min()))
+            + 2 * np.sqrt((abs(value) + 1e-9) / (2 * tau.min()))
         )
-        if distance - allowed > worst - limit or x == 0:
+        if x == 0 or distance - allowed > worst - limit:
             worst, limit = distance, allowed
     return Check(
         "convex_program", worst, limit, "total variation from the minimiser of NashConv, solved on its own"

@@ -61,7 +61,8 @@ class Trajectory:
         average: (..., p, X, A), the mean policy, or None.
         recorded_policies: (R, ..., p, X, A), or None if not asked for.
         oracle_calls: calls of the oracle per update.
-        diverged: (...), whether an iterate was not finite, or the last gap is above the first.
+        diverged: (...), whether an iterate was not finite, or the policies were still moving at the end with a
+            gap above the first.
     """
 
     game: Game
@@ -161,6 +162,7 @@ def run(
     )
     past = deque([log_policies] * rule.depth, maxlen=rule.depth)
     won: deque[Array] = deque(maxlen=rule.depth)
+    before = log_policies
     total = np.zeros_like(policies)
     taken: list[int] = []
     gains: list[Array] = []
@@ -192,6 +194,7 @@ def run(
                     progress(done)
             if done == steps:
                 break
+            before = log_policies
             log_policies, policies = step(past, won)
             past.appendleft(log_policies)
             if rule.refresh is not None and (done + 1) % rule.refresh == 0:
@@ -201,7 +204,9 @@ def run(
             axis=(0, -1)
         )
         first, last = exploitability[0].sum(-1), exploitability[-1].sum(-1)
-        diverged = ~finite | (last > np.maximum(first * (1 + 1e-6), 1e-9))
+        # A point at which the rule stands still is no divergence, wherever it is.
+        moves = np.abs(policies - np.exp(before)).max(axis=(-1, -2, -3)) > 1e-6
+        diverged = ~finite | (moves & (last > np.maximum(first * (1 + 1e-6), 1e-9)))
     return Trajectory(
         game=aim,
         rule=rule,

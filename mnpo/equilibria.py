@@ -13,8 +13,11 @@ from mnpo.certificates import Certificate, verify
 from mnpo.games import Game
 from mnpo.gaps import GapUndefined, dual_gap, exploitability_of
 from mnpo.logit import solve_logit
-from mnpo.numerics import Array, safe_log
+from mnpo.numerics import Array, check_memory, safe_log
 from mnpo.programs import convex_program, linear_program
+
+#: log-policies (p, X, A), residual, iterations, notes.
+Found = tuple[Array, float, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,7 @@ class Equilibrium:
         iterations: of the method, over all contexts.
         seconds: of the method, wall clock, without the certificate.
         certificate: the independent check.
+        notes: what the method could not promise.
     """
 
     game: Game
@@ -44,6 +48,7 @@ class Equilibrium:
     iterations: int
     seconds: float
     certificate: Certificate
+    notes: tuple[str, ...] = ()
 
     @property
     def policies(self) -> Array:
@@ -61,6 +66,7 @@ class Equilibrium:
             "players": self.game.players,
             "tau": _scalar_or_list(self.game.player_tau),
             "responses": list(self.game.responses),
+            "reference": np.exp(np.broadcast_to(self.game.log_reference, self.log_policies.shape)).tolist(),
             "method": self.method,
             "policies": self.policies.tolist(),
             "exploitability": self.exploitability.tolist(),
@@ -70,6 +76,7 @@ class Equilibrium:
             "residual": self.residual,
             "iterations": self.iterations,
             "seconds": self.seconds,
+            "remarks": list(self.notes),
             "certificate": self.certificate.as_dict(),
         }
 
@@ -104,10 +111,15 @@ def solve(
         raise ValueError("solve takes one game at a time; found a batch")
     if method == "auto":
         method = "linear" if game.unregularised else "newton"
+    if method == "linear" and game.unregularised and game.pairwise_matrix() is None:
+        raise ValueError(
+            "tau = 0 can be solved for pairwise payoffs (one shared pairwise oracle, or two players) only; "
+            "choose a small tau above 0"
+        )
     if method not in METHODS:
         raise ValueError(f"method must be auto, {', '.join(METHODS)}; found {method!r}")
     began = time.perf_counter()
-    log_policies, residual, iterations = METHODS[method](game, start)
+    log_policies, residual, iterations, notes = METHODS[method](game, start)
     seconds = time.perf_counter() - began
     policies = np.exp(log_policies)
     gains = exploitability_of(game, policies, log_policies, game.win_probabilities(policies))
@@ -127,15 +139,21 @@ def solve(
         iterations=iterations,
         seconds=seconds,
         certificate=certificate,
+        notes=notes,
     )
 
 
-def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
+def _newton(game: Game, start: Array | None) -> Found:
     """Newton with continuation in τ (spec: `mnpo.logit`), context by context."""
     if not game.profile_tau.all():
+        raise ValueError("tau must be above 0 for every player, or 0 for all of them with pairwise payoffs")
+    if game.profile_tau.min() < SMALLEST_TAU:
         raise ValueError(
-            "method newton needs every tau above 0; at tau = 0 use linear, with pairwise payoffs"
+            f"tau must be at least {SMALLEST_TAU:g}, or 0; found {game.profile_tau.min():g}: "
+            "payoffs divided by it would keep no digits"
         )
+    unknowns = game.slots * game.actions
+    check_memory((4, unknowns, unknowns), "Newton's matrix")
     slots, unique = game.slots, game.pairwise_matrix() is not None
     tau = np.broadcast_to(game.profile_tau[:, 0, 0], (slots,))
     log_start = None if start is None else safe_log(np.maximum(game.profile(start)[:slots], 1e-300))
@@ -154,6 +172,7 @@ def _newton(game: Game, start: Array | None) -> tuple[Array, float, int]:
         np.stack([solution.log_policies for solution in solutions], axis=1),
         max(solution.residual for solution in solutions),
         sum(solution.iterations for solution in solutions),
+        (),
     )
 
 
@@ -184,7 +203,7 @@ def profile_gradient(game: Game, context: int) -> Callable[[Array], Array]:
     return gradient
 
 
-def _convex(game: Game, start: Array | None) -> tuple[Array, float, int]:
+def _convex(game: Game, start: Array | None) -> Found:
     """The convex program in the exponential cone, for pairwise payoffs."""
     matrix = game.pairwise_matrix()
     if matrix is None or not game.profile_tau.all():
@@ -198,19 +217,21 @@ def _convex(game: Game, start: Array | None) -> tuple[Array, float, int]:
     log_policies = np.stack(
         [convex_program(matrix[x], references[:, x], tau)[0] for x in range(game.contexts)], axis=1
     )
-    return log_policies, _residual(game, log_policies), game.contexts
+    return log_policies, _residual(game, log_policies), game.contexts, ()
 
 
-def _linear(game: Game, start: Array | None) -> tuple[Array, float, int]:
+def _linear(game: Game, start: Array | None) -> Found:
     """The linear program of the maximal lottery, for pairwise payoffs without regularisation."""
     matrix = game.pairwise_matrix()
     if matrix is None or not game.unregularised:
         raise ValueError(
-            "method linear needs pairwise payoffs (one shared pairwise oracle, or two players) "
-            "and every tau 0; with a group oracle choose a small tau above 0"
+            "method linear needs pairwise payoffs (one shared pairwise oracle, or two players) and every tau 0"
         )
-    policies = np.stack([linear_program(matrix[x]) for x in range(game.contexts)])[None]
-    return safe_log(policies), _residual(game, safe_log(policies)), game.contexts
+    found = [linear_program(matrix[x]) for x in range(game.contexts)]
+    maximal = all(known for _, known in found)
+    notes = () if maximal else ("an equilibrium, but perhaps not the one of maximum entropy",)
+    log_policies = safe_log(np.stack([policy for policy, _ in found])[None])
+    return log_policies, _residual(game, log_policies), game.contexts, notes
 
 
 def _residual(game: Game, log_policies: Array) -> float:
@@ -222,7 +243,10 @@ def _residual(game: Game, log_policies: Array) -> float:
     return float(np.abs(np.where(policies > 1e-25, log_policies - log_best, 0.0)).max())
 
 
-METHODS: dict[str, Callable[[Game, Array | None], tuple[Array, float, int]]] = {
+#: Below this τ a payoff over τ has no correct digit left.
+SMALLEST_TAU = 1e-12
+
+METHODS: dict[str, Callable[[Game, Array | None], Found]] = {
     "newton": _newton,
     "convex": _convex,
     "linear": _linear,

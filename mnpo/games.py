@@ -14,6 +14,7 @@ from mnpo.numerics import (
     as_array,
     as_policies,
     as_weights,
+    check_memory,
     kl_divergence,
     logsumexp,
     normalise_log,
@@ -60,6 +61,7 @@ class Game:
             raise ValueError(f"players must be an integer of at least 2; found {players!r}")
         if oracle.players not in (None, players):
             raise ValueError(f"players must be {oracle.players} for this oracle; found {players}")
+        check_memory((16, players, oracle.contexts, oracle.responses), "the profiles of a game")
         tau = as_array(self.tau, "tau")
         if tau.min() < 0:
             raise ValueError(f"tau must be at least 0; found {tau.min():g}")
@@ -91,7 +93,7 @@ class Game:
             raise ValueError(
                 f"reference must give {size} probabilities, one for each response; found {reference.shape[-1]}"
             )
-        reference = reference.reshape((1,) * max(0, 3 - reference.ndim) + reference.shape)
+        reference = self._with_players(reference)
         if reference.shape[-2] not in (1, contexts) or reference.shape[-3] not in (1, self.players):
             raise ValueError(
                 f"reference must have shape ({size},), ({contexts}, {size}) or "
@@ -156,15 +158,19 @@ class Game:
             ValueError: negative entries, sums other than 1, or a shape that does not fit the game.
         """
         array = as_policies(policies, "policies")
-        if array.ndim == 2 and self.contexts == 1 and array.shape[0] == self.players:
-            array = array[:, None, :]
-        array = array.reshape((1,) * max(0, 3 - array.ndim) + array.shape)
+        array = self._with_players(array)
         if array.shape[-2:] != (self.contexts, self.actions) or array.shape[-3] not in (1, self.players):
             raise ValueError(
                 f"policies must have shape ({self.players}, {self.contexts}, {self.actions}), or one of them "
                 f"for all players; found {np.shape(policies)}"
             )
         return array
+
+    def _with_players(self, array: Array) -> Array:
+        """Give (A,), (X, A) or, with one context, (n, A) the axes (p, X, A)."""
+        if array.ndim == 2 and self.oracle.contexts == 1 and array.shape[0] == self.players:
+            return array[:, None, :]
+        return array.reshape((1,) * max(0, 3 - array.ndim) + array.shape)
 
     def everyone(self, profile: Array) -> Array:
         """Write a profile out for all players: (..., p, X, A) -> (..., n, X, A)."""
@@ -225,6 +231,10 @@ class Game:
 
         That is so for a pairwise oracle with any number of players, and for any shared oracle with two.
         """
+        return self._pairwise
+
+    @cached_property
+    def _pairwise(self) -> Array | None:
         if isinstance(self.oracle, Pairwise):
             return self.oracle.matrix
         if self.players != 2 or not self.oracle.exchangeable:

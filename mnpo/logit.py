@@ -22,6 +22,12 @@ CORRECTIONS = 8
 #: Smallest cosine between the branch's directions at consecutive points. Below it, another piece of the branch
 #: (or of another one) may have caught the corrector.
 STRAIGHT = 0.97
+#: Largest correction at a point of the branch, relative to the step that led to it.
+NEARBY = 0.05
+#: Longest step in log τ where the branch may fold.
+LONGEST = 0.2
+#: What a response hardly played counts for, at the least, when lengths are measured.
+FLOOR = 1e-3
 
 
 class ConvergenceError(RuntimeError):
@@ -70,7 +76,16 @@ def solve_logit(
     Raises:
         ConvergenceError: the branch could not be followed to τ.
     """
-    system = _System(wins, gradient, log_reference, tau)
+    if unique:
+        try:
+            return _follow(_System(wins, gradient, log_reference, tau, 0.0), start, max_iterations, True)
+        except ConvergenceError:
+            pass  # long strides can stumble over references of tiny mass; careful ones do not
+    return _follow(_System(wins, gradient, log_reference, tau, FLOOR), start, max_iterations, False)
+
+
+def _follow(system: _System, start: Array | None, max_iterations: int, unique: bool) -> LogitSolution:
+    log_reference, tau = system.log_reference, system.tau
     if start is not None:
         point = system.correct(start.ravel(), 0.0, polish=True)
         if point is not None:
@@ -95,6 +110,8 @@ def solve_logit(
                 f"the branch was followed to {np.exp(level):.3g} times tau in {max_iterations} Newton steps "
                 "and no further"
             )
+        if not unique:
+            step = min(step, LONGEST / max(abs(float(tangent[-1])), 1e-300))
         arrives = level + step * tangent[-1] <= 0.0
         length = level / -tangent[-1] if arrives else step
         guess, guessed = point + length * tangent[:-1], level + length * tangent[-1]
@@ -108,13 +125,16 @@ def solve_logit(
             if step < 1e-10:
                 raise ConvergenceError(f"the branch was lost at {np.exp(level):.6g} times tau")
             continue
-        if arrives:
-            return system.solution(corrected)
         corrections = system.corrections
         turned, cosine = system.tangent(tangent)
-        if not unique and cosine < STRAIGHT and length > 1e-6:
+        missed = system.length(np.append(corrected - guess, reached - (0.0 if arrives else guessed))) / length
+        # A unique branch cannot turn. Another branch may have caught the corrector if it had to go far.
+        jumped = cosine <= 0 or reached >= level if unique else cosine < STRAIGHT or missed > NEARBY
+        if jumped and length > 1e-6:
             step = length / 2
             continue
+        if arrives:
+            return system.solution(corrected)
         if reached > top + 1.0:
             raise ConvergenceError(f"the branch turned back to {np.exp(reached):.6g} times tau")
         point, level, tangent = corrected, reached, turned
@@ -125,7 +145,8 @@ class _System:
     """F(x) = x − log BR(softmax x) at τ·e^level, and what its linearisation gives.
 
     Steps are measured by √(Σ_i Σ_y π_i dx_i(y)² + dlevel²), the Fisher metric of the policies: what happens
-    to a response that is hardly played counts for little.
+    to a response that is hardly played counts for little (where the branch may fold, for 0.001 at the least,
+    since a branch that leaves a corner begins with such responses).
     """
 
     def __init__(
@@ -134,6 +155,7 @@ class _System:
         gradient: Callable[[Array], Array],
         log_reference: Array,
         tau: Array,
+        floor: float,
     ) -> None:
         self.wins, self.gradient = wins, gradient
         self.log_reference, self.tau = log_reference, tau[:, None]
@@ -141,6 +163,7 @@ class _System:
         self.iterations = 0
         self.corrections = 0
         self._metric = np.ones(log_reference.size)
+        self._floor = floor
 
     def evaluate(self, x: Array, level: float) -> tuple[Array, Array, Array, Array]:
         """Return F, π, BR and q/τ at x, all (p, A)."""
@@ -214,7 +237,7 @@ class _System:
         self._drift = drift.ravel()
         self._played = policies.ravel() > NEGLIGIBLE
         self._matrix = matrix
-        self._metric = policies.ravel()
+        self._metric = np.maximum(policies.ravel(), self._floor)
         self._factors: tuple[Array, Array] | None = None
 
     def _solve(self, right: Array, row: Array) -> Array:

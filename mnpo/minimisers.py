@@ -201,7 +201,9 @@ def _descend(
     x, kl = start.copy(), 0.0
     # KTO's z is held while the policy moves, so its fixed point is iterated; others need one pass.
     for _ in range(200 if chosen.name == "kto" else 1):
-        found = minimize(function, x, args=(kl,), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 2000})
+        found = minimize(
+            function, x, args=(kl,), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 2000}
+        )
         x = _polish(lambda y, z=kl: function(y, z)[1], found.x)
         log_policy, policy = normalise_log(x)
         before, kl = kl, float(kl_divergence(policy, log_policy, log_reference))
@@ -221,7 +223,9 @@ def _polish(slope: Any, x: Array) -> Array:
         if error < 1e-15 or np.ptp(x) > UNBOUNDED:
             break
         size, width = x.size, 1e-5
-        hessian = np.stack([(slope(x + width * e) - slope(x - width * e)) / (2 * width) for e in np.eye(size)])
+        hessian = np.stack(
+            [(slope(x + width * e) - slope(x - width * e)) / (2 * width) for e in np.eye(size)]
+        )
         trial = x - np.linalg.pinv((hessian + hessian.T) / 2, rcond=1e-10) @ slope(x)
         new = float(np.abs(slope(trial)).max()) if np.isfinite(trial).all() else np.inf
         if not new < error:

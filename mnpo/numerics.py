@@ -103,14 +103,17 @@ def as_array(values: npt.ArrayLike, name: str) -> Array:
         ValueError: not numbers, ragged, empty, or not finite.
     """
     try:
-        array = np.asarray(values, dtype=np.float64)
+        if np.iscomplexobj(given := np.asarray(values)):
+            raise ValueError("complex numbers")
+        array = np.asarray(given, dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name} must be a rectangular array of numbers ({_reason(error)})") from None
     if array.size == 0:
         raise ValueError(f"{name} is empty")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite; found {array[where]} at index {list(where)}")
+        place = f" at index {list(where)}" if where else ""
+        raise ValueError(f"{name} must be finite; found {array[where]}{place}")
     return array
 
 

@@ -13,6 +13,7 @@ from mnpo.choices import choose
 from mnpo.numerics import as_array
 from mnpo.rules import (
     Ahead,
+    Anchor,
     Anchors,
     Credits,
     External,
@@ -193,7 +194,7 @@ def ht_mnpo(eta: Number, tau: Number, anchor: str = "opponents") -> UpdateRule:
         anchor: "opponents" or "own".
     """
     pull = _pull(eta, tau)
-    anchors = {"opponents": Opponents(), "own": Own()}
+    anchors: dict[str, Anchor] = {"opponents": Opponents(), "own": Own()}
     chosen = choose(anchor, anchors, "anchor")
     return UpdateRule("ht-mnpo", eta, ((Reference(), pull), (chosen, 1.0 - pull)), ((WinRate(), 1.0),))
 
@@ -235,5 +236,12 @@ def _mirror(eta: Number, tau: Number) -> Anchors:
 
 
 def _pull(eta: Number, tau: Number) -> Number:
-    """ητ: the weight on a fixed policy that gives it the KL strength τ."""
-    return eta * tau
+    """ητ: the weight on a fixed policy that gives it the KL strength τ.
+
+    Raises:
+        ValueError: a weight above 1.
+    """
+    pull = eta * tau
+    if np.max(pull) > 1 + 1e-12:
+        raise ValueError(f"eta must be at most 1/tau; found eta times tau = {np.max(pull):.6g}")
+    return pull

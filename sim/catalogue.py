@@ -57,8 +57,8 @@ def make_game(text: str, *, players: int | None = None, seed: int | None = None)
     entry = choose(name, CATALOGUE, "game")
     values = _parse(entry, rest)
     for key, value in (("players", players), ("seed", seed)):
-        if value is not None and key in entry.parameters:
-            values.setdefault(key, value)
+        if value is not None and key in entry.parameters and values.setdefault(key, value) != value:
+            raise ValueError(f"{key} of game {name!r} is given twice: {values[key]} and {value}")
     parameters = {**entry.parameters, **values}
     for key in ("responses", "annotators", "contexts", "rank", "groups"):
         if parameters.get(key, 1) < 1:
@@ -67,6 +67,9 @@ def make_game(text: str, *, players: int | None = None, seed: int | None = None)
         raise ValueError(f"seed must be at least 0; found {parameters['seed']}")
     if parameters.get("players", 2) < 2:
         raise ValueError(f"players must be an integer of at least 2; found {parameters['players']}")
+    check_memory(
+        (8, *(int(parameters.get(key, 1)) for key in ("contexts", "responses", "responses"))), "a win matrix"
+    )
     built = entry.build(**values)
     oracle, responses = built if isinstance(built, tuple) else (built, ())
     return GameSpec(name=text, oracle=oracle, responses=responses)
@@ -78,6 +81,8 @@ def _parse(entry: Entry, text: str) -> Parameters:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise ValueError(f"game parameters are written key=value; found {part!r}")
+        if key in values:
+            raise ValueError(f"parameter {key!r} of game {entry.name!r} is given twice")
         if key not in entry.parameters:
             raise ValueError(
                 f"game {entry.name!r} has no parameter {key!r}; {suggestion(key, entry.parameters)}"
@@ -229,9 +234,7 @@ def _committee(players: int = 3, responses: int = 6, conflict: float = 1.0, seed
 
 @_entry("tensor", "a dense random table of group win probabilities, the same for all players")
 def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
-    check_memory(
-        ((2 + players + responses) * responses**players,), f"a tensor of shape {(responses,) * players}"
-    )
+    check_memory((2 + players + responses, *(responses,) * players), "a tensor with its tables")
     shape = (responses,) * players
     rng = np.random.default_rng(seed)
     index = np.stack(np.unravel_index(np.arange(responses**players), shape))

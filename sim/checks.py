@@ -97,7 +97,9 @@ def _cases() -> dict[str, Case]:
     tilted = np.array([0.6, 0.25, 0.15])
     utility = np.array([1.5, 0.5, 0.0, -1.0])
     transitive = 1 / (1 + np.exp(utility - utility[:, None]))
-    condorcet = np.array([[0.5, 0.6, 0.6, 0.6], [0.4, 0.5, 0.8, 0.2], [0.4, 0.2, 0.5, 0.8], [0.4, 0.8, 0.2, 0.5]])
+    condorcet = np.array(
+        [[0.5, 0.6, 0.6, 0.6], [0.4, 0.5, 0.8, 0.2], [0.4, 0.2, 0.5, 0.8], [0.4, 0.8, 0.2, 0.5]]
+    )
     # Responses 3 and 4 are rock twice more, once a copy and once a copy that always does a little worse.
     index = [0, 1, 2, 0, 0]
     clones = biased[np.ix_(index, index)].copy()
@@ -246,7 +248,9 @@ def check_objective(name: str, case: Case) -> Verdict:
     matrix = case.oracle.pairwise_matrix()[0]
     size = matrix.shape[0]
     reference = np.full(size, 1 / size) if case.reference is None else case.reference
-    parameters = {key: case.tau for key in ("beta", "tau") if key in chosen.parameters and chosen.anchor != "none"}
+    parameters = {
+        key: case.tau for key in ("beta", "tau") if key in chosen.parameters and chosen.anchor != "none"
+    }
     game = case.game()
     if not chosen.iterated:
         found = minimiser(name, matrix, reference, reference=reference, **parameters)

@@ -22,6 +22,8 @@ def load_game(text: str, *, players: int | None = None, seed: int | None = None)
         ValueError: no such game or file, or a malformed one.
         OSError: a file that cannot be read.
     """
+    if not text.strip():
+        raise ValueError("a game is a catalogue name or a file; found nothing")
     name = text.partition(":")[0]
     if name in CATALOGUE and not Path(text).exists():
         return make_game(text, players=players, seed=seed)

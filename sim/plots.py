@@ -21,7 +21,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F
 OTHERS = "#BBBBBB"
 MARKERS = "osD^vP*X"
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
-#: Gaps at or below this are rounding; the log axis ends here.
+#: Gaps at or below this are rounding; they are drawn here, where the log axis ends.
 FLOOR = 1e-17
 
 
@@ -72,7 +72,10 @@ def redraw(folder: Path) -> list[Path]:
     results = folder / "results.json"
     if not results.is_file():
         raise ValueError(f"{folder} holds no results.json")
-    return save(json.loads(results.read_text(encoding="utf-8")), folder)
+    try:
+        return save(json.loads(results.read_text(encoding="utf-8")), folder)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{results} is no record of a run: {type(error).__name__} {error}") from None
 
 
 def gap_figure(record: dict[str, Any]) -> Figure:
@@ -81,7 +84,7 @@ def gap_figure(record: dict[str, Any]) -> Figure:
     for number, row in enumerate(record["players"]):
         label = f"n = {row['players']}" + (" (diverged)" if row["diverged"] else "")
         _gap_line(axes, row["steps"], row["gap_per_player"], number, label)
-    _gap_axes(axes, f"TD-MNPO, $\\tau$ = {record['tau']:g}, $\\eta$ = {record['eta']:g}")
+    _gap_axes(axes, f"{_name(record)}: TD-MNPO, $\\tau$ = {record['tau']:g}, $\\eta$ = {record['eta']:g}")
     axes.legend(title="players", frameon=False)
     return figure
 
@@ -94,7 +97,11 @@ def run_figure(record: dict[str, Any]) -> Figure:
     if record["average_gap"]:
         gaps = [_over(g, players) for g in record["average_gap"]]
         _gap_line(axes, record["steps"], gaps, 1, "average iterate")
-    _gap_axes(axes, f"{record['rule']['name']}, n = {players}, $\\eta$ = {record['rule']['eta']:g}")
+    taus = sorted(set(record["tau"]))
+    eta = record["rule"]["eta"]
+    step = "" if eta is None else f", $\\eta$ = {eta:g}"
+    strength = f", $\\tau$ = {taus[0]:g}" if len(taus) == 1 else ""
+    _gap_axes(axes, f"{_name(record)}: {record['rule']['name']}, n = {players}{strength}{step}")
     axes.legend(frameon=False)
     return figure
 
@@ -117,7 +124,7 @@ def composition_figure(record: dict[str, Any]) -> Figure:
             color=colour,
             hatch=HATCHES[number // len(PALETTE)],
             edgecolor="white",
-            linewidth=0.4,
+            linewidth=0.15,
             width=0.75,
             label=labels[number],
         )
@@ -133,7 +140,7 @@ def composition_figure(record: dict[str, Any]) -> Figure:
         ylim=(0, 1),
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True, handlelength=1.2)
-    axes.set_title(f"equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.set_title(f"{_name(record)}: equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
     return figure
 
 
@@ -143,8 +150,9 @@ def effective_figure(record: dict[str, Any]) -> Figure:
     players = [row["players"] for row in record["players"]]
     axes.plot(players, [row["effective_responses"] for row in record["players"]], "o-", color=PALETTE[0])
     axes.set(xlabel="players n", ylabel="effective responses exp(H)", xticks=players)
+    axes.margins(y=0.08)
     axes.set_ylim(bottom=0)
-    axes.set_title(f"equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.set_title(f"{_name(record)}: equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
     return figure
 
 
@@ -224,12 +232,17 @@ def _gap_axes(axes: Axes, title: str) -> None:
     axes.set_yscale("log")
     axes.set(xlabel="updates", ylabel="duality gap per player (NashConv / n)")
     axes.set_title(title, fontsize=8)
-    if axes.get_ylim()[0] < FLOOR:
-        axes.set_ylim(bottom=FLOOR)
+    if axes.get_ylim()[0] < 10 * FLOOR:
+        axes.set_ylim(bottom=FLOOR / 3)
 
 
 def _over(gap: float | None, players: int) -> float | None:
     return None if gap is None else gap / players
+
+
+def _name(record: dict[str, Any]) -> str:
+    """The game's name without its folder."""
+    return _short(Path(record["game"]).name, 28)
 
 
 def _short(name: str, width: int = 18) -> str:

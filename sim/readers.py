@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mnpo.choices import suggestion
-from mnpo.numerics import Array, as_array
+from mnpo.numerics import Array, as_array, check_memory
 from mnpo.oracles import (
     DenseTensor,
     Heterogeneous,
@@ -40,7 +40,10 @@ def read_game(path: Path) -> GameSpec:
         raise ValueError(f"{path}: unknown kind of game file {suffix!r}; accepted are {' '.join(READERS)}")
     _check_file(path)
     try:
-        return READERS[suffix](path)
+        spec = READERS[suffix](path)
+        if spec.oracle.batch_shape:
+            raise ValueError("a matrix has at most three axes, contexts × responses × responses")
+        return spec
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
     except ValueError as error:
@@ -50,21 +53,22 @@ def read_game(path: Path) -> GameSpec:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """Policies from a file, with the players and τ that the file names, if it does."""
+    """Policies from a file, with the players, τ and reference that the file names, if it does."""
 
     policies: Array
     players: int | None = None
     tau: float | list[float] | None = None
+    reference: Array | None = None
 
 
 def read_claim(path: Path) -> Claim:
-    """Read policies from `.json .csv .npy .npz`, or what `mnpo sim solve --out` wrote.
+    """Read policies from `.csv .npy .npz`, from JSON, or from what `mnpo sim solve --out` wrote.
 
     Raises:
         ValueError: content that is no array of numbers.
         OSError: the file cannot be read.
     """
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() in (".csv", ".npy", ".npz"):
         return Claim(read_policies(path))
     _check_file(path)
     content = _json(path)
@@ -72,8 +76,12 @@ def read_claim(path: Path) -> Claim:
         return Claim(as_array(content, f"{path}: policies"))
     if "policies" not in content:
         raise ValueError(f"{path}: has no key 'policies'; found {', '.join(sorted(content)) or 'nothing'}")
+    reference = content.get("reference")
     return Claim(
-        as_array(content["policies"], f"{path}: policies"), content.get("players"), content.get("tau")
+        as_array(content["policies"], f"{path}: policies"),
+        content.get("players"),
+        content.get("tau"),
+        None if reference is None else as_array(reference, f"{path}: reference"),
     )
 
 
@@ -112,19 +120,21 @@ _ORDER = re.compile(r"\d+:((\d+|\{\d+(,\d+)*\})(,(\d+|\{\d+(,\d+)*\}))*)?,?")
 def _preflib(path: Path) -> GameSpec:
     from preflibtools.instances import OrdinalInstance
 
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     instance = OrdinalInstance()
     # The library reads what it recognises and passes over the rest, so every line is checked first.
     header = 0
     while header < len(lines) and (lines[header].startswith("#") or not lines[header].strip()):
         try:
             instance.parse([lines[header]], header_only=True)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {header + 1}: {error}") from None
+        except ValueError:
+            found = lines[header].strip()[:60]
+            raise ValueError(f"{path}, line {header + 1}: expected a whole number; found {found!r}") from None
         header += 1
-    if not instance.num_alternatives:
-        raise ValueError(f"{path}: the header has no line '# NUMBER ALTERNATIVES: ..'")
-    size = int(instance.num_alternatives)
+    size = int(instance.num_alternatives or 0)
+    if size < 1:
+        raise ValueError(f"{path}: the header needs a line '# NUMBER ALTERNATIVES: ..' of at least 1")
+    check_memory((4, len(lines) - header, size), "the rankings")
     for number, line in enumerate(lines[header:], header + 1):
         _check_order("".join(line.split()), size, path, number)
     if not any(line.strip() for line in lines[header:]):
@@ -181,12 +191,19 @@ def _check_order(line: str, size: int, path: Path, number: int) -> None:
 
 
 def _matrix_csv(path: Path) -> GameSpec:
-    values, names = _csv(path)
+    values, names, rows = _csv(path)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}, line 1: response {twice!r} is named twice")
+    if rows and rows != names:
+        raise ValueError(
+            f"{path}: rows must have the columns' names in the same order; found {', '.join(rows)}"
+        )
     return GameSpec(name=str(path), oracle=Pairwise(values), responses=names)
 
 
-def _csv(path: Path) -> tuple[list[list[float]], tuple[str, ...]]:
-    """Read rows of numbers; a first row (and then a first column) of names is allowed."""
+def _csv(path: Path) -> tuple[list[list[float]], tuple[str, ...], tuple[str, ...]]:
+    """Read rows of numbers, and the names that a first row (and then a first column) may hold."""
     import csv
 
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -205,8 +222,10 @@ def _csv(path: Path) -> tuple[list[list[float]], tuple[str, ...]]:
         names = names[1:] if labelled or (names and not names[0]) else names
         labelled = labelled or (bool(rows) and len(rows[0][1]) == len(names) + 1)
     values: list[list[float]] = []
+    labels: list[str] = []
     for number, row in rows:
         cells = row[1:] if labelled else row
+        labels += row[:1] if labelled else []
         if values and len(cells) != len(values[0]):
             raise ValueError(f"{path}, line {number}: expected {len(values[0])} numbers; found {len(cells)}")
         for cell in cells:
@@ -214,10 +233,11 @@ def _csv(path: Path) -> tuple[list[list[float]], tuple[str, ...]]:
                 raise ValueError(f"{path}, line {number}: not a number: {cell!r}")
         values.append([float(cell) for cell in cells])
     if not values:
-        raise ValueError(f"{path}: has no rows of numbers")
+        hint = "; numbers are separated by commas" if names and any(";" in name for name in names) else ""
+        raise ValueError(f"{path}: has no rows of numbers{hint}")
     if names and len(names) != len(values[0]):
         raise ValueError(f"{path}: {len(names)} names for {len(values[0])} columns")
-    return values, tuple(names)
+    return values, tuple(names), tuple(labels)
 
 
 def _is_number(text: str) -> bool:
@@ -255,7 +275,7 @@ def _votes(path: Path) -> GameSpec:
     wins: dict[tuple[str, str], float] = {}
     names: dict[str, None] = {}
     votes = 0
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -278,8 +298,8 @@ def _votes(path: Path) -> GameSpec:
             raise ValueError(f"{where}: model_a and model_b must be two different names")
         if winner not in ("model_a", "model_b", "tie"):
             raise ValueError(f"{where}: winner must be model_a, model_b or tie; found {winner!r}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise ValueError(f"{where}: weight must be a number above 0; found {weight!r}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e15:
+            raise ValueError(f"{where}: weight must be a number above 0 and at most 1e15; found {weight!r}")
         names.update({first: None, second: None})
         share = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}[winner]
         wins[first, second] = wins.get((first, second), 0.0) + weight * share
@@ -305,17 +325,19 @@ def _votes(path: Path) -> GameSpec:
 
 # --- JSON games ----------------------------------------------------------------------------------------------
 
-_COMMON = {"oracle", "responses", "reference", "players", "tau", "weight"}
+_COMMON = {"responses", "reference", "players", "tau"}
 
 
 def _json(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}: malformed JSON, {error.msg} (column {error.colno})"
         ) from None
+    except RecursionError:
+        raise ValueError(f"{path}: malformed JSON, nested too deeply") from None
 
 
 def _json_game(path: Path) -> GameSpec:
@@ -325,10 +347,12 @@ def _json_game(path: Path) -> GameSpec:
     players = content.get("players")
     if players is not None and (isinstance(players, bool) or not isinstance(players, int)):
         raise ValueError(f"players must be an integer of at least 2; found {players!r}")
-    oracle = _oracle(content, players)
+    oracle = _oracle(content, players, frozenset(_COMMON))
     tau = content.get("tau")
     if tau is not None:
         strengths = as_array(tau, "tau")
+        if strengths.ndim > 1:
+            raise ValueError(f"tau must be one number or one for each player; found {tau}")
         tau = float(strengths) if strengths.ndim == 0 else tuple(float(value) for value in strengths.ravel())
     names = content.get("responses", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -346,17 +370,18 @@ def _json_game(path: Path) -> GameSpec:
     return spec
 
 
-def _oracle(content: Any, players: int | None) -> Oracle:
+def _oracle(content: Any, players: int | None, common: frozenset[str] = frozenset()) -> Oracle:
     if not isinstance(content, dict) or "oracle" not in content:
         raise ValueError("an oracle is an object with the key 'oracle'")
     kind = content["oracle"]
     if not isinstance(kind, str) or kind not in _ORACLES:
         raise ValueError(f"unknown oracle {kind!r}; {suggestion(str(kind), _ORACLES)}")
     own, build = _ORACLES[kind]
-    extra = set(content) - _COMMON - {own}
+    known = {"oracle", own, *common}
+    extra = set(content) - known
     if extra:
         name = sorted(extra)[0]
-        raise ValueError(f"unknown key {name!r} of oracle {kind}; {suggestion(name, _COMMON | {own})}")
+        raise ValueError(f"unknown key {name!r} of oracle {kind}; {suggestion(name, known)}")
     if own not in content:
         raise ValueError(f"oracle {kind} needs the key {own!r}")
     return build(content[own], players)
@@ -384,7 +409,14 @@ def _population(annotators: Any, players: int | None) -> Oracle:
     levels = [
         np.stack([levels_of(order, size) for order in _orders(ranking, contexts)]) for ranking, _ in rankings
     ]
-    values = [np.broadcast_to(as_array(u, "utilities"), (contexts, size)) for u, _ in utilities]
+    values = []
+    for given, _ in utilities:
+        array = as_array(given, "utilities")
+        if array.ndim == 2 and array.shape[0] not in (1, contexts):
+            raise ValueError(
+                f"utilities of one annotator have {array.shape[0]} contexts; others have {contexts}"
+            )
+        values.append(np.broadcast_to(array, (contexts, size)))
     return Population(
         levels=np.stack(levels) if levels else None,
         level_weights=[weight for _, weight in rankings] if rankings else None,
@@ -415,7 +447,8 @@ def _population_shape(rankings: list[Any], utilities: list[Any]) -> tuple[int, i
                 highest = max(highest, *(index for index in tied if isinstance(index, int)), -1)
     size = sizes.pop() if sizes else highest + 1
     if size < 1:
-        raise ValueError("the rankings name no responses")
+        raise ValueError("the rankings name no responses; they are numbers from 0")
+    check_memory((8, len(rankings) + len(utilities), contexts, size), "the annotators")
     return contexts, size
 
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,8 +30,11 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         ValueError: the folder does not exist or cannot be written.
     """
-    if path.is_dir():
-        raise ValueError(f"cannot write {path}: it is a folder")
+    check_file(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+        path.write_text(text, encoding="utf-8")
+        return
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     except OSError as error:
@@ -74,16 +77,17 @@ def default_folder(name: str) -> Path:
 def run_folder(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` when the block ends well, and vanishes if it does not.
 
-    `config.json` with the resolved configuration, the command and the versions is put into it.
+    `config.json` with the resolved configuration, the command and the versions is put into it at the end.
 
     Args:
         folder: where the run is to stand; must not exist, or be empty.
-        config: the resolved configuration.
+        config: the resolved configuration; may be completed until the block ends.
 
     Raises:
         ValueError: the folder holds something already, or cannot be made.
     """
     folder = Path(folder)
+    missing = [parent for parent in (folder.parent, *folder.parent.parents) if not parent.exists()]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
     try:
@@ -92,15 +96,18 @@ def run_folder(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
     except OSError as error:
         raise ValueError(f"cannot write {folder}: {error.strerror}") from None
     try:
+        yield partial
         record = {"command": ["mnpo", *sys.argv[1:]], **config, "versions": versions()}
         (partial / "config.json").write_text(as_json(record), encoding="utf-8")
-        yield partial
         partial.chmod(0o777 & ~_umask())
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in missing:  # innermost first; whoever put something there keeps it
+            with suppress(OSError):
+                parent.rmdir()
         raise
 
 

@@ -67,9 +67,8 @@ class Oracle(ABC):
         """
         players = policies.shape[-3]
         everyone = np.arange(players)
-        return np.stack(
-            [self.against(policies[..., everyone != i, :, :], player=i) for i in range(players)], axis=-3
-        )
+        parts = [self.against(policies[..., everyone != i, :, :], player=i) for i in range(players)]
+        return np.stack(np.broadcast_arrays(*parts), axis=-3)
 
     def total_value(self, players: int) -> float | None:
         """Return Σ_i E_{y∼π_i} q_i(y), or None where it depends on the profile."""

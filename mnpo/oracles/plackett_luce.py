@@ -43,7 +43,7 @@ class PlackettLuce(Oracle):
         self.weights = as_weights(weights, annotators, "weights")
         utility = _without_wide_gaps(given)
         nodes = np.arange(-38.0, -utility.min() + 4.0 + SPACING, SPACING)
-        check_memory((2, *utility.shape, nodes.size), "the table of Plackett–Luce survival probabilities")
+        check_memory((4, *utility.shape, nodes.size), "the table of Plackett–Luce survival probabilities")
         # A node's time passes for y with rate e^r: `survives` is the chance that y has not yet been called,
         # `called` the chance that it is called within the node's cell. The first call wins the group.
         # Beyond e^50 calls per unit of time nobody survives; the cap only keeps infinities out.

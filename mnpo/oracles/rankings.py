@@ -146,6 +146,7 @@ class Rankings(Oracle):
         """
         size = max(1, BLOCK // policies.size)
         batch = np.broadcast_shapes(policies.shape[:-3], self.batch_shape)
+        policies = np.broadcast_to(policies, (*batch, *policies.shape[-3:]))
         # Rows of one number per opponent: gathering a row costs little more than gathering a number.
         opponents = policies.shape[-3]
         rows = np.broadcast_to(
@@ -232,5 +233,6 @@ def _error_bound(number: int, degree: int) -> Array:
     coefficients = np.zeros(degree // 2 + 1)
     for power in range(2 * number, degree + 1, 2):
         error = abs(1.0 / (power + 1) - float(weights @ nodes**power) / 2)
-        coefficients[power // 2] = error * math.comb(degree, power) / float(degree) ** power
+        choose = math.lgamma(degree + 1) - math.lgamma(power + 1) - math.lgamma(degree - power + 1)
+        coefficients[power // 2] = error * math.exp(choose - power * math.log(degree)) * 1.000001
     return coefficients[::-1]

@@ -1,8 +1,10 @@
 """The command line as a user types it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -64,6 +66,50 @@ def test_sushi_from_the_command_line(mnpo):
         policy = np.array(json.loads(out)["policies"])[0, 0]
         assert status == 0
         assert f"{np.exp(-(policy * np.log(policy)).sum()):.2f}" == f"{effective:.2f}"
+
+
+def test_verify_knows_the_reference_that_was_solved_with(mnpo, tmp_path):
+    (tmp_path / "ref.csv").write_text("0.2,0.3,0.5\n")
+    assert (
+        mnpo("sim", "solve", "rps", "--tau", "0.1,0.3", "--reference", "ref.csv", "--out", "e.json")[0] == 0
+    )
+    assert mnpo("sim", "verify", "rps", "e.json")[0] == 0
+    assert mnpo("sim", "solve", "rps", "--tol", 0, "--json")[0] == 1
+
+
+def test_out_is_written_through_links_and_devices(mnpo, tmp_path):
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert mnpo("sim", "solve", "rps", "--out", "link.json")[0] == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert "policies" in json.loads((tmp_path / "real.json").read_text())
+    (tmp_path / "null").symlink_to("/dev/null")
+    assert mnpo("sim", "solve", "rps", "--out", "null")[0] == 0
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_stopped_from_outside_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", "from mnpo.cli.main import main; main()", "sim", "run",
+               "random:responses=400", "--steps", "10000000", "--out", "deep/r"]  # fmt: skip
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("deep/.r.*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.send_signal(number)
+        running.communicate(timeout=30)
+        assert running.returncode == status
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away(tmp_path):
+    code = "from mnpo.cli.main import main; main()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, "sim", "games", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    running.stdout.close()
+    assert running.wait(timeout=30) == 141
+    assert running.stderr.read() == b""
 
 
 def test_run(mnpo, tmp_path):
@@ -158,6 +204,16 @@ BAD = {
     "step too long": (("sim", "run", "rps", "--eta", 50, "--tau", 0.1), "at most 1/tau"),
     "method": (("sim", "solve", "rps", "--method", "newtn"), "method must be"),
     "misplaced": (("sim", "--tau", 0.1, "solve", "rps"), "goes after 'solve'"),
+    "labels": (("sim", "solve", "labels.csv"), "same order"),
+    "names twice": (("sim", "show", "twice.csv"), "named twice"),
+    "too many players": (("sim", "solve", "rps", "--players", 10**9), "GiB"),
+    "too many responses": (("sim", "show", "random:responses=100000"), "GiB"),
+    "alternatives": (("sim", "solve", "huge.soi"), "GiB"),
+    "four axes": (("sim", "show", "four.npy"), "three axes"),
+    "tiny tau": (("sim", "solve", "rps", "--tau", 1e-300), "at least 1e-12"),
+    "no pairwise at 0": (("sim", "solve", "minority", "--players", 3, "--tau", 0), "choose a small tau"),
+    "no record": (("sim", "plot", "broken"), "no record of a run"),
+    "seed twice": (("sim", "solve", "random:seed=1", "--seed", 2), "given twice"),
     "negative tolerance": (("sim", "verify", "rps", "third.json", "--tol", -1), "tolerance"),
 }
 
@@ -169,10 +225,14 @@ def test_bad_input_is_one_line_and_status_2(mnpo, tmp_path, case):
         "outside.csv": "0.5,1.6\n-0.6,0.5\n", "sums.csv": "0.5,0.6\n0.5,0.5\n",
         "bad.soc": "# NUMBER ALTERNATIVES: 2\n1: 1,2\n1: 1,z\n", "bad.json": '{"oracle":\n,}',
         "zero.json": "[0.5, 0.5, 0.0]", "short.json": "[0.5, 0.5]", "sums.json": "[0.5, 0.4, 0.3]",
-        "third.json": "[0.3, 0.3, 0.4]",
+        "third.json": "[0.3, 0.3, 0.4]", "labels.csv": ",x,y\ny,0.5,0.7\nx,0.3,0.5\n",
+        "twice.csv": "x,x\n0.5,0.7\n0.3,0.5\n", "huge.soi": "# NUMBER ALTERNATIVES: 1000000000\n1: 1\n",
     }  # fmt: skip
     for name, text in files.items():
         (tmp_path / name).write_text(text)
+    np.save(tmp_path / "four.npy", np.full((2, 2, 2, 2), 0.5))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "results.json").write_text('{"kind": "compare"}')
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "keep").write_text("mine")
     before = {path.name for path in tmp_path.iterdir()}

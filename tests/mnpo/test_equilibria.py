@@ -79,6 +79,21 @@ def test_gambit_agrees_on_general_sum_games(players, size):
             np.testing.assert_allclose(found.policies[:, 0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("seed", [187, 191, 347, 388, 677, 773, 12, 13, 14, 15])
+def test_gambit_agrees_where_long_strides_jump(seed):
+    """Games with several equilibria on which a careless path lands on another branch."""
+    pygambit = pytest.importorskip("pygambit")
+    rng = np.random.default_rng(1000 + seed)
+    players, size = 2 + seed % 2, int(rng.integers(2, 5))
+    tables = [rng.random((size,) * players) for _ in range(players)]
+    tau = 10 ** rng.uniform(-2.3, -1)
+    outside = pygambit.Game.from_arrays(*[np.moveaxis(t, 0, i) for i, t in enumerate(tables)])
+    profile = pygambit.qre.logit_solve_lambda(outside, [1 / tau])[0].profile
+    expected = [[profile[s] for s in player.strategies] for player in outside.players]
+    found = solve(Game(Heterogeneous([DenseTensor(t, players=players) for t in tables]), players, tau))
+    np.testing.assert_allclose(found.policies[:, 0], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("players", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["plackett-luce", "rankings"])
 def test_gambit_agrees_on_group_oracles(players, kind):
@@ -122,6 +137,26 @@ def test_unequal_players_of_a_pairwise_game():
     newton, convex = solve(game), solve(game, "convex")
     assert newton.exploitability.max() < 1e-14
     np.testing.assert_allclose(convex.policies, newton.policies, atol=1e-5)
+
+
+def test_unequal_tau_alone_makes_players_unlike():
+    """The reference shared, τ not: the certificate must solve the program of unlike players."""
+    game = Game(Pairwise(random_matrix(np.random.default_rng(1), 6)), 2, [0.05, 0.5])
+    found = solve(game)
+    assert found.certificate.holds, found.certificate.as_dict()
+    np.testing.assert_allclose(solve(game, "convex").policies, found.policies, atol=1e-4)
+    with pytest.raises(ValueError, match="one for each reference"):
+        convex_program(game.pairwise_matrix()[0], game.log_reference[:, 0], np.array([0.05, 0.5]))
+
+
+def test_references_of_tiny_mass():
+    for seed in (375, 3, 4):
+        rng = np.random.default_rng(seed)
+        size = int(rng.integers(3, 30))
+        matrix, reference = random_matrix(rng, size), np.ones(size)
+        reference[rng.random(size) < 0.4] = 10.0 ** -rng.integers(6, 14)
+        found = solve(Game(Pairwise(matrix), 2, 1e-4, reference / reference.sum()))
+        assert found.certificate.holds
 
 
 def test_two_responses_have_a_closed_form():
@@ -186,6 +221,24 @@ def test_several_optima_give_the_one_of_maximum_entropy():
     )
 
 
+@pytest.mark.parametrize("margins", [(0.5, 0.4, 1e-8), (0.5, 1e-8, 1e-8), (1e-9, 2e-9, 3e-9)])
+def test_tiny_margins_are_no_obstacle(margins):
+    first, second, third = margins
+    skew = np.array([[0, -first, third], [first, 0, -second], [-third, second, 0]])
+    found = solve(Game(Pairwise(0.5 + skew), 2, 0.0)).policies[0, 0]
+    expected = np.array([second, third, first]) / sum(margins)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_many_copies_share_evenly():
+    rng = np.random.default_rng(0)
+    plain, index = random_matrix(rng, 60), rng.integers(0, 60, 120)
+    found = solve(Game(Pairwise(plain[np.ix_(index, index)]), 2, 0.0))
+    assert found.certificate.holds
+    for kind in np.unique(index):
+        assert np.ptp(found.policies[0, 0, index == kind]) < 1e-12
+
+
 def test_general_sum_games_are_followed_to_small_tau():
     for players in (2, 4):
         for seed in range(5):
@@ -224,7 +277,7 @@ def test_tiny_tau_keeps_the_digits():
     [
         (lambda: Game(PlackettLuce([0.0, 1.0]), 3, 0.1), "convex", "pairwise"),
         (lambda: Game(PlackettLuce([0.0, 1.0]), 3, 0.0), "auto", "small tau"),
-        (lambda: Game(Pairwise(np.full((2, 2), 0.5)), 2, 0.0), "newton", "tau above 0"),
+        (lambda: Game(Pairwise(np.full((2, 2), 0.5)), 2, 0.0), "newton", "tau must be above 0"),
         (lambda: Game(Pairwise(np.full((2, 2), 0.5)), 2, 0.1), "linear", "every tau 0"),
         (lambda: Game(Pairwise(np.full((2, 2), 0.5)), 2, 0.1), "magic", "method must be"),
     ],
@@ -264,6 +317,34 @@ def test_distance_bound_is_a_bound(solved):
         certificate = verify(game, other, convex_program=False)
         assert np.abs(other - policies).sum(-1).max() / 2 <= certificate.distance_bound
     assert verify(game, policies).distance_bound < 1e-6
+
+
+def test_distance_bound_allows_for_rounding(solved):
+    game, policies = solved
+    moved = policies.copy()
+    moved[:, 0, 0] += 1e-9
+    moved[:, 0, 1] -= 1e-9
+    assert verify(game, moved, convex_program=False).distance_bound >= 1e-9
+
+
+def test_a_failing_outside_solver_is_reported_not_raised(solved, monkeypatch):
+    game, policies = solved
+
+    def fails(*arguments):
+        raise RuntimeError("the convex program failed: no reason")
+
+    monkeypatch.setattr("mnpo.programs.convex_program", fails)
+    certificate = verify(game, policies)
+    assert certificate.holds
+    assert ("convex_program", "the convex program failed: no reason") in certificate.not_checked
+    for tau in (1e-6, 1e-9, 1e9):
+        solve(Game(Pairwise(random_matrix(np.random.default_rng(0), 20)), 2, tau))
+
+
+def test_nearly_equilibria_without_regularisation():
+    game = Game(Pairwise([[0.5, 0.55], [0.45, 0.5]]), 2, 0.0)
+    assert verify(game, [0.97, 0.03], tolerance=0.01).holds
+    assert not verify(game, [0.97, 0.03], tolerance=0.001).holds
 
 
 def test_every_check_can_fail(solved, monkeypatch):

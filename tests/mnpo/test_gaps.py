@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, rel_entr
 
 from mnpo import (
+    DenseTensor,
     Game,
     GapUndefined,
     Heterogeneous,
@@ -146,10 +147,13 @@ def test_undefined_gaps_say_so():
     rng = np.random.default_rng(3)
     group = Game(PlackettLuce(rng.standard_normal(3)), 3, 0.1)
     uniform = np.full(3, 1 / 3)
-    with pytest.raises(GapUndefined, match="group oracle"):
+    with pytest.raises(GapUndefined, match="not pairwise"):
         dual_gap(group, uniform)
     with pytest.raises(GapUndefined, match="pairwise"):
         worst_case_gap(group, uniform)
+    table = Game(DenseTensor(rng.random((3, 3))), 2, 0.1)
+    with pytest.raises(GapUndefined, match="P \\+ Pᵀ = 1"):
+        dual_gap(table, uniform)
     unlike = Game(Pairwise(random_matrix(rng, 3)), 2, [0.1, 0.2])
     with pytest.raises(GapUndefined, match="identical"):
         dual_gap(unlike, uniform)

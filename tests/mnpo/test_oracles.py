@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings
+from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings, Reward
 from mnpo.oracles import Oracle, levels_of
 from support import (
     enumerate_wins,
@@ -250,25 +250,59 @@ def test_heterogeneous_players_ask_their_own_oracle():
         np.testing.assert_allclose(wins[i], part.win_probabilities(policies)[i], atol=1e-15)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_batches_and_contexts_are_independent(kind):
+@pytest.mark.parametrize("kind", [*KINDS, "reward", "heterogeneous"])
+@pytest.mark.parametrize("batched", ["oracle", "policies", "both"])
+def test_batches_and_contexts_are_independent(kind, batched):
+    """Also where the batch is as long as there are players, and axes could be taken for each other."""
     rng = np.random.default_rng(6)
-    size = 4
+    size, batch = 4, 3
     if kind == "pairwise":
-        data = random_matrix(rng, size, 3, 2)
-        whole, part = Pairwise(data), lambda b, x: Pairwise(data[b, x])
+        data, make = random_matrix(rng, size, batch, 2), Pairwise
     elif kind == "plackett-luce":
-        data = rng.standard_normal((3, 1, 2, size))
-        whole, part = PlackettLuce(data), lambda b, x: PlackettLuce(data[b, :, x])
+        data, make = rng.standard_normal((batch, 1, 2, size)), PlackettLuce
+    elif kind == "reward":
+        data, make = rng.standard_normal((batch, 2, size)), Reward
+    elif kind == "heterogeneous":
+        data = random_matrix(rng, size, batch, 2)
+        fixed = Pairwise(random_matrix(rng, size, 2))
+
+        def make(part):
+            return Heterogeneous([Pairwise(part), fixed, fixed])
+
+    elif kind == "population":
+        data = rng.integers(0, size, size=(batch, 5, 2, size))
+
+        def make(part):
+            return Mixture([Rankings(part), PlackettLuce(part * 1.0)], [2, 1])
+
     else:
-        data = rng.integers(0, size, size=(3, 5, 2, size))
-        whole, part = Rankings(data), lambda b, x: Rankings(data[b, :, x])
-    policies = random_policies(rng, 3, 4, 2, size)
-    wins = whole.win_probabilities(policies)
-    for b in range(3):
-        for x in range(2):
-            alone = part(b, x).win_probabilities(policies[b, :, x : x + 1])
-            np.testing.assert_allclose(wins[b, :, x], alone[:, 0], atol=1e-15)
+        strict = np.argsort(rng.random((batch, 5, 2, size)), axis=-1)
+        data = strict if kind == "strict" else rng.integers(0, size, size=(batch, 5, 2, size))
+        make = Rankings
+    policies = random_policies(rng, batch, 3, 2, size)
+    oracle = make(data[0] if batched == "policies" else data)
+    wins = oracle.win_probabilities(policies[0] if batched == "oracle" else policies)
+    for b in range(batch):
+        alone = make(data[0] if batched == "policies" else data[b])
+        expected = alone.win_probabilities(policies[0] if batched == "oracle" else policies[b])
+        np.testing.assert_allclose(wins[b], expected, atol=2e-15)
+    # contexts do not see each other
+    mixed = policies[0].copy()
+    mixed[:, 1] = policies[1][:, 1]
+    one = make(data[0])
+    np.testing.assert_allclose(
+        one.win_probabilities(mixed)[:, 0], one.win_probabilities(policies[0])[:, 0], atol=1e-15
+    )
+
+
+def test_a_thousand_players():
+    """One annotator, a strict order, all uniform: the best-placed response beats 999 others at known odds."""
+    size, players = 5, 1000
+    uniform = np.full((1, 1, size), 1 / size)
+    wins = Rankings([np.arange(size)]).against(uniform, counts=(players - 1,))[0]
+    top = np.arange(size, 0, -1) / size  # mass at or below each response
+    exact = (top**players - (top - 1 / size) ** players) / (players / size)
+    np.testing.assert_allclose(wins, exact, atol=1e-13)
 
 
 @pytest.mark.parametrize(
