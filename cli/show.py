@@ -163,6 +163,105 @@ def catalogue(entries: Mapping[str, Entry]) -> None:
     console.print("[dim]write a game as name:key=value,key=value, for instance rps:bias=0.2[/dim]")
 
 
+def rules(rows: list[dict[str, Any]]) -> None:
+    """Print the update rules."""
+    table = _table("rule")
+    for name in ("anchors", "advantage", "calls", "source"):
+        table.add_column(name, justify="right" if name == "calls" else "left")
+    for row in rows:
+        table.add_row(
+            f"[bold]{row['name']}[/bold]",
+            row["anchors"],
+            row["advantage"],
+            str(row["oracle_calls"]),
+            row["paper"],
+        )
+    console.print(table)
+    console.print("[dim]anchors with their weights; calls of the oracle per update; options: ")
+    console.print(
+        "[dim]"
+        + "; ".join(f"{row['name']} ({', '.join(row['options'])})" for row in rows if row["options"])
+        + "[/dim]"
+    )
+
+
+#: Colour and short form of each verdict.
+VERDICT_WORDS = {
+    "equilibrium": ("green", "equil."),
+    "elsewhere": ("yellow", "else"),
+    "cycles": ("magenta", "cycles"),
+    "diverges": ("red", "away"),
+}
+
+
+def verdicts(record: dict[str, Any]) -> None:
+    """Print verdicts, a line a method, a column a test."""
+    tests = [name for name in record["tests"] if any(row["test"] == name for row in record["rows"])]
+    for kind in ("rule", "objective"):
+        found = [row for row in record["rows"] if row["kind"] == kind]
+        if not found:
+            continue
+        table = _table(kind)
+        shown = [name for name in tests if any(row["test"] == name for row in found)]
+        for place in range(len(shown)):
+            table.add_column(str(place + 1), justify="center")
+        for method in dict.fromkeys(row["method"] for row in found):
+            cells = []
+            for name in shown:
+                row = next((r for r in found if r["method"] == method and r["test"] == name), None)
+                colour, word = ("white", "") if row is None else VERDICT_WORDS[row["verdict"]]
+                cells.append(f"[{colour}]{word}[/]")
+            table.add_row(method, *cells)
+        console.print(table)
+        for place, name in enumerate(shown):
+            console.print(f"[dim]{place + 1}  {name}: {record['tests'][name]}[/dim]")
+    console.print(
+        "[dim]equil.: at the equilibrium; else: stands still elsewhere; cycles: keeps moving; "
+        "away: diverges[/dim]"
+    )
+
+
+def rates(record: dict[str, Any]) -> None:
+    """Print the summary of a table of rates."""
+    table = _table("rule")
+    for name in ("players", "stable steps", "best step", "rate", "updates", "oracle calls"):
+        table.add_column(name, justify="right")
+    for row in record["summary"]:
+        steps = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in row["stable_steps"]) or "none"
+        values = [
+            "-" if row[key] is None else f"{row[key]:{form}}"
+            for key, form in (("eta", ".3g"), ("rate", ".4f"), ("updates", ".0f"), ("oracle_calls", ".0f"))
+        ]
+        table.add_row(row["rule"], str(row["players"]), steps, *values)
+    console.print(table)
+    console.print(
+        f"[dim]tau {record['tau']:g}, largest frequency {record['frequency']:.4g}; updates: predicted from the "
+        "reference's gap to 1e-9 at the best step[/dim]"
+    )
+
+
+def tuned(record: dict[str, Any]) -> None:
+    """Print a recommendation."""
+    best = record["best"]
+    weights = best.get("weights")
+    chosen = f", weights {', '.join(f'{w:.3f}' for w in weights)}" if weights else ""
+    console.print(
+        f"[bold]{best['rule']} with {best['players']} players, eta {best['eta']:.4g}{chosen}[/bold]: rate "
+        f"{best['rate']:.4f} an update, about {best['updates']:.0f} updates to a gap of 1e-9 "
+        f"(tau {record['tau']:g})"
+    )
+    table = _table("players")
+    for name in ("best step", "rate", "updates"):
+        table.add_column(name, justify="right")
+    for row in record["rows"]:
+        values = [
+            "-" if row[key] is None else f"{row[key]:{form}}"
+            for key, form in (("eta", ".4g"), ("rate", ".4f"), ("updates", ".0f"))
+        ]
+        table.add_row(str(row["players"]), *values)
+    console.print(table)
+
+
 def win_matrix(record: dict[str, Any]) -> None:
     """Print win matrices as coloured cells, and their facts."""
     names = record["responses"]

@@ -306,6 +306,141 @@ def show_game(
 
 
 @app.command()
+def rules(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """List the update rules: paper, anchors, advantage, oracle calls per update."""
+    from mnpo.sim.rule_table import rule_rows
+
+    rows = rule_rows()
+    if as_json:
+        from mnpo.sim.records import as_json as json_text
+
+        typer.echo(json_text(rows), nl=False)
+        return
+    from mnpo.cli import show
+
+    show.rules(rows)
+
+
+@app.command()
+def check(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RULE ...]", help="Rules and objectives.", show_default="all"),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="Only this test; may be repeated.", show_default="all")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", "-s", help="Updates of a rule.", min=1)] = 5000,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Algorithmic unit tests: does a rule or an objective end at the equilibrium of games with known answers?
+
+    [dim]mnpo sim check inpo dpo simpo[/dim]
+    """
+    from mnpo.sim.checks import CASES
+    from mnpo.sim.checks import check as run_checks
+
+    config = {"methods": methods or None, "tests": test or None, "steps": steps}
+    with _recorded("check", config, out, as_json) as keep:
+        with _progress() as progress:
+            verdicts = run_checks(methods or [], test or [], steps=steps, progress=progress)
+        record = {
+            "kind": "check",
+            "game": "check",
+            "tests": {case.name: case.asks for case in CASES.values()},
+            "rows": [verdict.as_dict() for verdict in verdicts],
+        }
+        keep(record)
+        if not as_json:
+            from mnpo.cli import show
+
+            show.verdicts(record)
+
+
+@app.command()
+def rates(
+    game: opt.GameName,
+    tau: opt.StudyTau = None,
+    players: Annotated[
+        str, typer.Option("--players", "-n", help="TD-MNPO's numbers of players, with commas.")
+    ] = "2,3,4,5,6",
+    reference: opt.Reference = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Predicted local rate against step, stable steps and best step, for TD-MNPO with n players and other rules.
+
+    [dim]mnpo sim rates random --tau 0.01[/dim]
+    """
+    from mnpo.sim.load import load_game
+    from mnpo.sim.rate_tables import rate_table
+
+    spec = load_game(game, seed=seed)
+    config = {"game": spec.name, "tau": tau, "players": players, "reference": reference, "seed": seed}
+    with _recorded("rates", config, out, as_json) as keep:
+        with _progress() as progress:
+            record = rate_table(
+                spec,
+                tau=tau,
+                players=opt.parse_counts(players, "players") or [],
+                reference=opt.read_reference(reference),
+                progress=progress,
+            )
+        keep(record)
+        if not as_json:
+            from mnpo.cli import show
+
+            show.notes(spec.notes)
+            show.rates(record)
+
+
+@app.command()
+def tune(
+    game: opt.GameName,
+    rule: opt.RuleName = "td-mnpo",
+    tau: opt.StudyTau = None,
+    players: Annotated[
+        str, typer.Option("--players", "-n", help="Numbers of players to choose from, with commas.")
+    ] = "2,3,4,5,6",
+    weights: Annotated[bool, typer.Option("--weights", help="Choose the history weights too.")] = False,
+    reference: opt.Reference = None,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Recommend step, players and weights for a rule on a game, with the predicted number of updates.
+
+    [dim]mnpo sim tune random --rule td-mnpo --tau 0.01[/dim]
+    """
+    from mnpo.sim.load import load_game
+    from mnpo.sim.rate_tables import recommend
+    from mnpo.sim.records import as_json as json_text
+
+    spec = load_game(game, seed=seed)
+    with _progress() as progress:
+        record = recommend(
+            spec,
+            rule,
+            tau=tau,
+            players=opt.parse_counts(players, "players") or [],
+            weights=weights,
+            reference=opt.read_reference(reference),
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json_text(record), nl=False)
+        return
+    from mnpo.cli import show
+
+    show.notes(spec.notes)
+    show.tuned(record)
+
+
+@app.command()
 def plot(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder.", show_default=False)],
     debug: opt.Debug = False,

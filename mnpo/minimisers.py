@@ -18,7 +18,14 @@ UNBOUNDED = 60.0
 
 
 class NumpyOps:
-    """`mnpo.objectives.Ops` for real and complex numpy arrays."""
+    """`mnpo.objectives.Ops` for real and complex numpy arrays.
+
+    Args:
+        sharpness: None, or k, with which max(0, x) is rounded off to log(1 + e^{kx})/k.
+    """
+
+    def __init__(self, sharpness: float | None = None) -> None:
+        self._sharpness = sharpness
 
     exp = staticmethod(np.exp)
     log = staticmethod(np.log)
@@ -29,10 +36,11 @@ class NumpyOps:
         positive = np.real(x) > 0
         return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
-    @staticmethod
-    def relu(x: Any) -> Any:
+    def relu(self, x: Any) -> Any:
         """max(0, x)."""
-        return np.where(np.real(x) > 0, x, 0)
+        if self._sharpness is None:
+            return np.where(np.real(x) > 0, x, 0)
+        return self.softplus(self._sharpness * x) / self._sharpness
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +141,9 @@ def minimiser(
         **_both("gamma", gamma),
     )
     best: Minimiser | None = None
-    for start in (log_reference, np.zeros(rho.size), log_current + 2 * (against - against.mean())):
+    # Losses of the difference to π_t or to a rule's anchors have one minimum; others are started thrice.
+    starts = [log_reference, np.zeros(rho.size), log_current + 2 * (against - against.mean())]
+    for start in [blend] if chosen.anchor in ("rule", "current") else starts:
         found = _descend(chosen, values, given, seen, start, log_reference)
         if best is None or (found.bounded, -found.loss) > (best.bounded, -best.loss + 1e-12):
             best = found
@@ -142,15 +152,24 @@ def minimiser(
 
 
 def iterate(
-    name: str, matrix: npt.ArrayLike, reference: npt.ArrayLike, steps: int, **parameters: float
+    name: str,
+    matrix: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    steps: int,
+    *,
+    start: npt.ArrayLike | None = None,
+    **parameters: float,
 ) -> list[Array]:
-    """Repeat an objective with its minimiser as the next sampler: π_0 = π_ref, π_1, .., (steps + 1) policies.
+    """Repeat an objective with its minimiser as the next sampler: π_0, π_1, .., (steps + 1) policies.
+
+    π_0 is the reference unless a start is given. The pairs are labelled i.i.d. draws from the sampler.
 
     ONPO takes both of its regressions in each step: π'_{t+1} from π'_t with pairs of π_t, then π_{t+1} from
     π'_{t+1} with the same pairs.
     """
     ref = as_policies(reference, "reference", positive=True)
-    policies, base = [ref], ref
+    first = ref if start is None else as_policies(start, "start", positive=True)
+    policies, base = [first], first
     for _ in range(steps):
         sampler = policies[-1]
         if name == "onpo":
@@ -181,9 +200,9 @@ def _descend(
     start: Array,
     log_reference: Array,
 ) -> Minimiser:
-    ops, step = NumpyOps(), 1e-30
+    step = 1e-30
 
-    def loss_of(log_policy: Array, kl: float) -> tuple[float, Array]:
+    def loss_of(log_policy: Array, kl: float, ops: NumpyOps) -> tuple[float, Array]:
         """The expected loss and its derivative by log π, by complex steps: exact to rounding."""
         winner, loser = np.broadcast_arrays(log_policy[:, None], log_policy)
         now = replace(given, kl=kl)
@@ -193,24 +212,34 @@ def _descend(
         slope = (seen * np.imag(by_w)).sum(1) + (seen * np.imag(by_l)).sum(0)
         return float((seen * np.real(plain)).sum()), slope / step
 
-    def function(x: Array, kl: float) -> tuple[float, Array]:
+    def function(x: Array, kl: float, ops: NumpyOps) -> tuple[float, Array]:
         log_policy, policy = normalise_log(x)
-        loss, slope = loss_of(log_policy, kl)
+        loss, slope = loss_of(log_policy, kl, ops)
         return loss, slope - policy * slope.sum()
 
+    def settle(x: Array, kl: float, ops: NumpyOps) -> Array:
+        """Newton, which is enough for quadratic losses and near a minimum, and BFGS where it is not."""
+        x = _polish(lambda y: function(y, kl, ops)[1], x)
+        if np.abs(function(x, kl, ops)[1]).max() > 1e-14:
+            options: Any = {"gtol": 1e-12, "maxiter": 2000}
+            found = minimize(function, x, args=(kl, ops), jac=True, method="BFGS", options=options)
+            x = _polish(lambda y: function(y, kl, ops)[1], found.x)
+        return x
+
     x, kl = start.copy(), 0.0
-    # KTO's z is held while the policy moves, so its fixed point is iterated; others need one pass.
-    for _ in range(200 if chosen.name == "kto" else 1):
-        found = minimize(
-            function, x, args=(kl,), jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 2000}
-        )
-        x = _polish(lambda y, z=kl: function(y, z)[1], found.x)
-        log_policy, policy = normalise_log(x)
-        before, kl = kl, float(kl_divergence(policy, log_policy, log_reference))
-        if chosen.name != "kto" or abs(kl - before) < 1e-12:
-            break
+    exact = NumpyOps()
+    # A loss with kinks is approached through rounded ones; the last differs from it by less than 1e-7.
+    for ops in [exact] if chosen.smooth else [NumpyOps(10.0**power) for power in range(1, 8)]:
+        x = settle(x, kl, ops)
+    if chosen.name == "kto":  # its z is held while the policy moves, so that a fixed point is looked for
+        for _ in range(200):
+            log_policy, policy = normalise_log(x)
+            before, kl = kl, float(kl_divergence(policy, log_policy, log_reference))
+            if abs(kl - before) < 1e-12:
+                break
+            x = settle(x, kl, exact)
     log_policy, policy = normalise_log(x)
-    loss, slope = function(log_policy, kl)
+    loss, slope = function(log_policy, kl, exact)
     return Minimiser(
         chosen.name, policy, loss, float(np.abs(slope).max()), bool(np.ptp(log_policy) < UNBOUNDED)
     )

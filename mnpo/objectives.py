@@ -99,6 +99,7 @@ class Objective:
         paper: where it comes from.
         anchor: what it is anchored on: "reference", "current", "rule" or "none".
         iterated: whether it is meant to be repeated with π_t as the new sampler.
+        smooth: whether it has derivatives everywhere.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Objective:
     paper: str
     anchor: str
     iterated: bool = False
+    smooth: bool = True
 
 
 OBJECTIVES: dict[str, Objective] = {}
@@ -122,10 +124,16 @@ def objective(name: str) -> Objective:
 
 
 def _register(
-    name: str, paper: str, anchor: str = "reference", *, iterated: bool = False, **parameters: float
+    name: str,
+    paper: str,
+    anchor: str = "reference",
+    *,
+    iterated: bool = False,
+    smooth: bool = True,
+    **parameters: float,
 ) -> Callable[[Loss], Loss]:
     def register(loss: Loss) -> Loss:
-        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated)
+        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated, smooth)
         return loss
 
     return register
@@ -321,13 +329,13 @@ def orpo(ops: Ops, p: Pairs, *, weight: float) -> Tensor:
     return -winner + weight * _logistic(ops, logit(winner) - logit(loser))
 
 
-@_register("slic-hf", "SLiC-HF", "none", delta=1.0, weight=1.0)
+@_register("slic-hf", "SLiC-HF", "none", smooth=False, delta=1.0, weight=1.0)
 def slic_hf(ops: Ops, p: Pairs, *, delta: float, weight: float) -> Tensor:
     """max(0, δ − Δ) − λ log π(y_w)."""
     return ops.relu(delta - p.delta) - weight * p.policy_w
 
 
-@_register("rrhf", "RRHF", "none", weight=1.0)
+@_register("rrhf", "RRHF", "none", smooth=False, weight=1.0)
 def rrhf(ops: Ops, p: Pairs, *, weight: float) -> Tensor:
     """max(0, −log π(y_w)/|y_w| + log π(y_l)/|y_l|) − λ log π(y_w)."""
     return ops.relu(p.policy_l / p.length_l - p.policy_w / p.length_w) - weight * p.policy_w

@@ -80,10 +80,10 @@ def linear_program(matrix: Array) -> tuple[Array, bool]:
     """
     kinds, place, counts = np.unique(np.round(matrix, 12), axis=0, return_inverse=True, return_counts=True)
     first = np.array([int(np.flatnonzero(place == kind)[0]) for kind in range(len(kinds))])
-    margin, counts = matrix[np.ix_(first, first)] - 0.5, counts.astype(np.float64)
+    margin, copies = matrix[np.ix_(first, first)] - 0.5, counts.astype(np.float64)
     scale = float(np.abs(margin).max())
-    share, maximal = _lottery(margin / scale, counts) if scale > 0 else (counts / counts.sum(), True)
-    return (share / counts)[place.ravel()], maximal
+    share, maximal = _lottery(margin / scale, copies) if scale > 0 else (copies / copies.sum(), True)
+    return (share / copies)[place.ravel()], maximal
 
 
 def _lottery(margin: Array, counts: Array) -> tuple[Array, bool]:

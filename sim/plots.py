@@ -45,7 +45,13 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
         return {"gap": run_figure(record)}
     if kind == "show":
         return {"win-matrix": win_figure(record)}
-    raise ValueError(f"no figures for a record of kind {kind!r}; accepted are compare, run, show")
+    if kind == "rates":
+        return {"rates": rates_figure(record)}
+    if kind == "check":
+        return {"verdicts": verdict_figure(record)}
+    raise ValueError(
+        f"no figures for a record of kind {kind!r}; accepted are check, compare, rates, run, show"
+    )
 
 
 def save(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -154,6 +160,62 @@ def effective_figure(record: dict[str, Any]) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_title(f"{_name(record)}: equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
     return figure
+
+
+def rates_figure(record: dict[str, Any]) -> Figure:
+    """Predicted local rate against step; below one a rule is stable."""
+    figure, axes = _figure(height=2.8)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in record["rows"]:
+        label = f"td-mnpo, n = {row['players']}" if row["rule"] == "td-mnpo" else row["rule"]
+        lines.setdefault(label, []).append((row["eta"], row["rate"]))
+    for number, (label, points) in enumerate(lines.items()):
+        eta, rate = zip(*points, strict=True)
+        axes.plot(
+            eta,
+            rate,
+            color=PALETTE[number % len(PALETTE)],
+            linestyle=("-", "--", "-.", ":")[number % 4],
+            label=label.replace(", n = 2", ", n = 2 (inpo)"),
+        )
+    axes.axhline(1.0, color="black", linewidth=0.6)
+    axes.set_xscale("log")
+    axes.set(xlabel="step $\\eta$", ylabel="local rate, largest |z|", ylim=(None, 1.25))
+    axes.set_title(f"{_name(record)}, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.legend(frameon=False, fontsize=6)
+    return figure
+
+
+VERDICTS = {"equilibrium": "#009E73", "elsewhere": "#E69F00", "cycles": "#CC79A7", "diverges": "#D55E00"}
+
+
+def verdict_figure(record: dict[str, Any]) -> Figure:
+    """The verdict table as a picture: a row a method, a column a test, the gap's power of ten in the cell."""
+    from matplotlib.patches import Patch
+
+    methods = list(dict.fromkeys((row["kind"], row["method"]) for row in record["rows"]))
+    tests = [name for name in record["tests"] if any(row["test"] == name for row in record["rows"])]
+    figure, axes = _figure(width=max(WIDTH, 1.6 + 0.55 * len(tests)), height=1.4 + 0.17 * len(methods))
+    for row in record["rows"]:
+        x, y = tests.index(row["test"]), methods.index((row["kind"], row["method"]))
+        axes.add_patch(_cell(x, y, VERDICTS[row["verdict"]]))
+        gap = row["gap"]
+        text = "nan" if gap is None else "0" if gap < 1e-16 else f"1e{round(float(np.log10(gap)))}"
+        axes.text(x, y, text, ha="center", va="center", fontsize=5, color="white")
+    axes.set(xlim=(-0.5, len(tests) - 0.5), ylim=(len(methods) - 0.5, -0.5))
+    axes.set_xticks(range(len(tests)), tests, rotation=60, ha="right")
+    axes.set_yticks(range(len(methods)), [f"{name} ({kind})" for kind, name in methods], fontsize=6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    handles = [Patch(color=colour, label=name) for name, colour in VERDICTS.items()]
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    return figure
+
+
+def _cell(x: int, y: int, colour: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, color=colour, linewidth=0)
 
 
 def win_figure(record: dict[str, Any]) -> Figure:
