@@ -39,9 +39,10 @@ def notes(texts: Iterable[str]) -> None:
         console.print(f"[dim]{escape(text)}[/dim]")
 
 
-def folder(path: Path) -> None:
-    """Say where a run's results are."""
-    console.print(f"results and figures in [bold]{escape(str(path))}[/bold]")
+def folder(path: Path | None) -> None:
+    """Say where a run's results are, if they are anywhere."""
+    if path is not None:
+        console.print(f"results and figures in [bold]{escape(str(path))}[/bold]")
 
 
 def policies(profile: Array, names: tuple[str, ...]) -> None:
@@ -124,7 +125,10 @@ def trajectory(run: Trajectory) -> None:
 
 def comparison(record: dict[str, Any]) -> None:
     """Print the table of a study."""
+    if record.get("headline"):
+        _headline(record["headline"])
     wins = record["win_matrix"]
+    console.print(f"\n[bold]{escape(record['game'])}[/bold]")
     if wins:
         _facts(wins)
     table = _table("players")
@@ -149,6 +153,32 @@ def comparison(record: dict[str, Any]) -> None:
         f"most played.\nTD-MNPO, eta {record['eta']:g}, {steps} updates: last duality gap (NashConv), total "
         "variation from the equilibrium.[/dim]"
     )
+
+
+def _headline(record: dict[str, Any]) -> None:
+    console.print("[bold]When do more players help?[/bold]")
+    table = _table("players")
+    for name in ("pairwise gap", "best step", "rate", "updates", "effective"):
+        table.add_column(name, justify="right")
+    for row in record["rows"]:
+        updates = row["history_updates"]
+        table.add_row(
+            str(row["players"]),
+            f"{row['pairwise_gap'][-1]:.2e}",
+            f"{row['history_step']:.2f}",
+            f"{row['history_rate']:.4f}",
+            f"over {record['steps'][-1]}" if updates is None else str(updates),
+            f"{row['effective_responses']:.2f}",
+        )
+    console.print(table)
+    for text in (
+        f"Pairwise oracle ({record['pairwise']}, tau {record['pairwise_tau']:g}, INPO): the number of players "
+        f"changes nothing; trajectories differ by {record['pairwise_difference']:.0e}.",
+        "Own history as players (TD-MNPO, each at its best step): updates to a duality gap of 1e-9.",
+        f"Population oracle ({record['population']}, tau {record['population_tau']:g}): effective number of "
+        "responses at the equilibrium.",
+    ):
+        console.print(f"[dim]{escape(text)}[/dim]")
 
 
 def catalogue(entries: Mapping[str, Entry]) -> None:

@@ -49,7 +49,7 @@ def default(
         return
     from mnpo.sim.studies import DEFAULT_GAME
 
-    _compare(DEFAULT_GAME, players, tau, eta, steps, "current", None, seed, as_json, out)
+    _compare(DEFAULT_GAME, players, tau, eta, steps, "current", None, seed, as_json, out, with_headline=True)
 
 
 @app.command()
@@ -195,12 +195,13 @@ def run(
             "reference": "uniform" if reference is None and spec.reference is None else "given",
         }
         keep(record)
-        if not as_json:
-            from mnpo.cli import show
+    if not as_json:
+        from mnpo.cli import show
 
-            show.notes(spec.notes)
-            show.trajectory(trajectory)
-            show.policies(trajectory.policies, trajectory.game.responses)
+        show.notes(spec.notes)
+        show.trajectory(trajectory)
+        show.policies(trajectory.policies, trajectory.game.responses)
+        show.folder(keep.folder)
 
 
 @app.command()
@@ -298,11 +299,12 @@ def show_game(
     record = {"kind": "show", "game": spec.name, "notes": list(spec.notes), **wins}
     with _recorded("show", {"game": spec.name, "seed": seed}, out, as_json) as keep:
         keep(record)
-        if not as_json:
-            from mnpo.cli import show
+    if not as_json:
+        from mnpo.cli import show
 
-            show.notes(spec.notes)
-            show.win_matrix(record)
+        show.notes(spec.notes)
+        show.win_matrix(record)
+        show.folder(keep.folder)
 
 
 @app.command()
@@ -353,10 +355,11 @@ def check(
             "rows": [verdict.as_dict() for verdict in verdicts],
         }
         keep(record)
-        if not as_json:
-            from mnpo.cli import show
+    if not as_json:
+        from mnpo.cli import show
 
-            show.verdicts(record)
+        show.verdicts(record)
+        show.folder(keep.folder)
 
 
 @app.command()
@@ -391,11 +394,12 @@ def rates(
                 progress=progress,
             )
         keep(record)
-        if not as_json:
-            from mnpo.cli import show
+    if not as_json:
+        from mnpo.cli import show
 
-            show.notes(spec.notes)
-            show.rates(record)
+        show.notes(spec.notes)
+        show.rates(record)
+        show.folder(keep.folder)
 
 
 @app.command()
@@ -463,6 +467,7 @@ def _compare(
     seed: int | None,
     as_json: bool,
     out: Path | None,
+    with_headline: bool = False,
 ) -> None:
     from mnpo.sim.studies import compare as study
 
@@ -490,61 +495,68 @@ def _compare(
                 seed=seed,
                 progress=progress,
             )
-        record = comparison.as_dict()
+            record = comparison.as_dict()
+            if with_headline:
+                from mnpo.sim.headline import headline
+
+                counts = [row["players"] for row in record["players"]]
+                record["headline"] = headline(game, record["tau"], counts, seed=seed or 0, progress=progress)
         record["resolved"] = {
             "players": [row["players"] for row in record["players"]],
             "tau": record["tau"],
             "reference": "uniform" if reference is None and comparison.spec.reference is None else "given",
         }
         keep(record)
-        if not as_json:
-            from mnpo.cli import show
+    if not as_json:
+        from mnpo.cli import show
 
-            show.notes(comparison.spec.notes)
-            show.comparison(record)
+        show.notes(comparison.spec.notes)
+        show.comparison(record)
+        show.folder(keep.folder)
+
+
+class _Keeper:
+    """Takes a command's record; where it is written to is `folder`, None for nowhere."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.record: dict[str, Any] = {}
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        self.record = record
 
 
 @contextmanager
-def _recorded(
-    command: str, config: dict[str, Any], out: Path | None, as_json: bool
-) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _recorded(command: str, config: dict[str, Any], out: Path | None, as_json: bool) -> Iterator[_Keeper]:
     """Give a function that keeps a record: in a run folder with figures, and on standard output as JSON.
 
-    The folder is opened before the work, so that one that cannot be written costs none.
+    The folder is opened before the work, so that one that cannot be written costs none, and stands when the block
+    ends.
     """
     from mnpo.sim.records import as_json as json_text
     from mnpo.sim.records import default_folder, run_folder
 
-    def echo(record: dict[str, Any]) -> None:
-        if as_json:
-            typer.echo(json_text(record), nl=False)
-
     if as_json and out is None:
-        yield echo
+        keeper = _Keeper(None)
+        yield keeper
+        typer.echo(json_text(keeper.record), nl=False)
         return
     folder = out if out is not None else default_folder(command)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
-    kept: list[dict[str, Any]] = []
+    keeper = _Keeper(folder)
     with run_folder(folder, {"kind": command, "options": options}) as partial:
+        yield keeper
+        from mnpo.sim.plots import save
 
-        def keep(record: dict[str, Any]) -> None:
-            from mnpo.sim.plots import save
-
-            # What was left to defaults is in the record by now.
-            for key, value in record.get("resolved", {}).items():
-                if options.get(key) is None:
-                    options[key] = value
-            (partial / "results.json").write_text(json_text(record), encoding="utf-8")
-            save(record, partial)
-            kept.append(record)
-
-        yield keep
-    for record in kept:
-        echo(record)
-    if not as_json:
-        from mnpo.cli import show
-
-        show.folder(folder)
+        # What was left to defaults is in the record by now.
+        for key, value in keeper.record.get("resolved", {}).items():
+            if options.get(key) is None:
+                options[key] = value
+        (partial / "results.json").write_text(json_text(keeper.record), encoding="utf-8")
+        save(keeper.record, partial)
+    # The results stand before anything is printed: a reader that goes away loses nothing.
+    if as_json:
+        typer.echo(json_text(keeper.record), nl=False)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
         }
         if record["win_matrix"]:
             drawn["win-matrix"] = win_figure(record["win_matrix"])
+        if record.get("headline"):
+            drawn["headline"] = headline_figure(record["headline"])
         return drawn
     if kind == "run":
         return {"gap": run_figure(record)}
@@ -82,6 +84,30 @@ def redraw(folder: Path) -> list[Path]:
         return save(json.loads(results.read_text(encoding="utf-8")), folder)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{results} is no record of a run: {type(error).__name__} {error}") from None
+
+
+def headline_figure(record: dict[str, Any]) -> Figure:
+    """When more players help: pairwise oracle, own history as players, population of annotators."""
+    figure, _ = _figure(width=2 * WIDTH, height=2.5, axes=False)
+    same, past, diverse = figure.subplots(1, 3)
+    for number, row in enumerate(record["rows"]):
+        label = f"n = {row['players']}"
+        _gap_line(same, record["steps"], row["pairwise_gap"], number, label, spread=4 * number)
+        stepped = f"{label}, $\\eta$ = {row['history_step']:.2g}"
+        _gap_line(past, record["steps"], row["history_gap"], number, stepped)
+    _gap_axes(same, "pairwise oracle: n changes nothing")
+    _gap_axes(past, "own history as players: faster")
+    same.set_ylabel("duality gap")
+    past.set_ylabel("")
+    same.legend(frameon=False, fontsize=6)
+    past.legend(frameon=False, fontsize=6)
+    players = [row["players"] for row in record["rows"]]
+    diverse.plot(players, [row["effective_responses"] for row in record["rows"]], "o-", color=PALETTE[0])
+    diverse.set(xlabel="players n", ylabel="effective responses exp(H)", xticks=players)
+    diverse.margins(y=0.1)
+    diverse.set_ylim(bottom=0)
+    diverse.set_title("population oracle: more diverse", fontsize=8)
+    return figure
 
 
 def gap_figure(record: dict[str, Any]) -> Figure:
@@ -163,24 +189,20 @@ def effective_figure(record: dict[str, Any]) -> Figure:
 
 
 def rates_figure(record: dict[str, Any]) -> Figure:
-    """Predicted local rate against step; below one a rule is stable."""
+    """Predicted shrinking of the distance in one update against step; a line ends where its rule is unstable."""
     figure, axes = _figure(height=2.8)
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in record["rows"]:
         label = f"td-mnpo, n = {row['players']}" if row["rule"] == "td-mnpo" else row["rule"]
-        lines.setdefault(label, []).append((row["eta"], row["rate"]))
+        label += " (inpo)" if label == "td-mnpo, n = 2" else ""
+        lines.setdefault(label, []).append((row["eta"], 1 - row["rate"] if row["stable"] else np.nan))
     for number, (label, points) in enumerate(lines.items()):
-        eta, rate = zip(*points, strict=True)
-        axes.plot(
-            eta,
-            rate,
-            color=PALETTE[number % len(PALETTE)],
-            linestyle=("-", "--", "-.", ":")[number % 4],
-            label=label.replace(", n = 2", ", n = 2 (inpo)"),
-        )
-    axes.axhline(1.0, color="black", linewidth=0.6)
+        eta, shrinking = zip(*points, strict=True)
+        style = ("-", "--", "-.", ":")[number % 4]
+        axes.plot(eta, shrinking, color=PALETTE[number % len(PALETTE)], linestyle=style, label=label)
     axes.set_xscale("log")
-    axes.set(xlabel="step $\\eta$", ylabel="local rate, largest |z|", ylim=(None, 1.25))
+    axes.set_yscale("log")
+    axes.set(xlabel="step $\\eta$", ylabel="shrinking an update, 1 - |z|")
     axes.set_title(f"{_name(record)}, $\\tau$ = {record['tau']:g}", fontsize=8)
     axes.legend(frameon=False, fontsize=6)
     return figure
@@ -277,7 +299,9 @@ def _figure(width: float = WIDTH, height: float = 2.5, axes: bool = True) -> tup
     return figure, figure.subplots() if axes else None
 
 
-def _gap_line(axes: Axes, steps: list[int], gaps: list[float | None], number: int, label: str) -> None:
+def _gap_line(
+    axes: Axes, steps: list[int], gaps: list[float | None], number: int, label: str, spread: int = 0
+) -> None:
     values = np.array([np.nan if gap is None else max(gap, FLOOR) for gap in gaps])
     axes.plot(
         steps,
@@ -285,7 +309,7 @@ def _gap_line(axes: Axes, steps: list[int], gaps: list[float | None], number: in
         color=PALETTE[number % len(PALETTE)],
         linestyle=("-", "--", "-.", ":")[number % 4],
         marker=MARKERS[number % len(MARKERS)],
-        markevery=max(1, len(steps) // 8),
+        markevery=(spread, max(1, len(steps) // 8)),
         label=label,
     )
 
