@@ -35,7 +35,7 @@ GameName = Annotated[
 ]
 RuleName = Annotated[
     str,
-    typer.Option("--rule", help="Update rule: mwu, inpo or td-mnpo.", autocompletion=_rule_names),
+    typer.Option("--rule", help="Update rule, see [cyan]mnpo sim rules[/cyan].", autocompletion=_rule_names),
 ]
 Players = Annotated[
     int | None,
@@ -105,6 +105,16 @@ def parse_counts(text: str | None, name: str) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{name} must be integers with commas; found {text!r}") from None
+
+
+def parse_list(text: str, name: str) -> list[float]:
+    """Read numbers with commas.
+
+    Raises:
+        ValueError: something that is not a number.
+    """
+    values = parse_numbers(text, name)
+    return values if isinstance(values, list) else [values] if values is not None else []
 
 
 def read_reference(path: Path | None) -> Array | None:

@@ -270,6 +270,30 @@ def rates(record: dict[str, Any]) -> None:
     )
 
 
+def sweep(record: dict[str, Any]) -> None:
+    """Print the last gaps of a sweep: median and quartiles over seeds."""
+    table = _table("rule")
+    for name in ("game", "players", "tau", "eta", "calls", "median gap", "25% .. 75%", "diverged"):
+        table.add_column(name, justify="left" if name == "game" else "right")
+    for curve in record["curves"]:
+        table.add_row(
+            curve["rule"],
+            escape(curve["game"]),
+            str(curve["players"]),
+            f"{curve['tau']:g}",
+            f"{curve['eta']:g}",
+            str(curve["oracle_calls"][-1]),
+            _gap(curve["median"][-1]),
+            f"{_gap(curve['low'][-1])}..{_gap(curve['high'][-1])}",
+            f"{curve['diverged']} of {curve['seeds']}",
+        )
+    console.print(table)
+
+
+def _gap(value: float | None) -> str:
+    return "diverged" if value is None or not np.isfinite(value) else f"{value:.1e}"
+
+
 def tuned(record: dict[str, Any]) -> None:
     """Print a recommendation."""
     best = record["best"]

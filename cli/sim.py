@@ -141,6 +141,27 @@ def run(
         str | None,
         typer.Option(help="TD-MNPO's advantage: current or population.", show_default="current"),
     ] = None,
+    anchor: Annotated[
+        str | None, typer.Option(help="HT-MNPO's anchor: opponents or own.", show_default="opponents")
+    ] = None,
+    refresh: Annotated[
+        int | None, typer.Option(help="MPO: updates between refreshments.", min=1, show_default="50")
+    ] = None,
+    external: Annotated[
+        list[Path] | None,
+        typer.Option(help="EO-MNPO: a file of policies; may be repeated.", show_default=False),
+    ] = None,
+    external_tau: Annotated[
+        str | None,
+        typer.Option(help="EO-MNPO: strength of each external policy, with commas.", show_default="0.1"),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Learn win rates from this many pairs an update.", show_default="exact")
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="Sampled pairs: iid, third or best-worst.")] = "third",
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Win probabilities in place of sampled labels.")
+    ] = False,
     every: Annotated[
         int | None,
         typer.Option(
@@ -158,6 +179,7 @@ def run(
     [dim]mnpo sim run random:seed=3 --rule inpo --tau 0.05 --eta 0.2 --steps 500[/dim]
     """
     from mnpo.sim.load import load_game
+    from mnpo.sim.readers import read_policies
     from mnpo.sim.studies import play
 
     spec = load_game(game, players=players, seed=seed)
@@ -169,9 +191,23 @@ def run(
         "eta": eta,
         "steps": steps,
         "advantage": advantage,
+        "anchor": anchor,
+        "refresh": refresh,
+        "external": [str(path) for path in external or ()],
+        "external_tau": external_tau,
+        "samples": samples,
+        "pairs": pairs if samples else None,
+        "soft": soft,
         "reference": reference,
         "seed": seed,
     }
+    feedback = None
+    if samples is not None:
+        import numpy as np
+
+        from mnpo.feedback import Sampled
+
+        feedback = Sampled(samples, np.random.default_rng(seed or 0), pairs=pairs, soft=soft)
     with _recorded("run", config, out, as_json) as keep:
         with _progress() as progress:
             trajectory = play(
@@ -182,8 +218,13 @@ def run(
                 reference=opt.read_reference(reference),
                 eta=eta,
                 steps=steps,
-                advantage=advantage,
                 every=every,
+                externals=[read_policies(path) for path in external or ()],
+                feedback=feedback,
+                advantage=advantage,
+                anchor=anchor,
+                refresh=refresh,
+                external_tau=None if external_tau is None else opt.parse_list(external_tau, "external-tau"),
                 progress=lambda done: progress(rule, done, steps),
             )
         record = {"kind": "run", "game": spec.name, "notes": list(spec.notes), **trajectory.as_dict()}
@@ -442,6 +483,68 @@ def tune(
 
     show.notes(spec.notes)
     show.tuned(record)
+
+
+@app.command()
+def sweep(
+    games: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GAMES",
+            help="Catalogue names or files, several with spaces.",
+            show_default=False,
+        ),
+    ],
+    rules: Annotated[str, typer.Option(help="Rules, with commas.")] = "inpo,td-mnpo,onpo,egpo",
+    players: Annotated[str, typer.Option("--players", "-n", help="Numbers of players, with commas.")] = "2,4",
+    tau: Annotated[str, typer.Option("--tau", "-t", help="KL strengths, with commas.")] = "0.05",
+    eta: Annotated[str, typer.Option("--eta", "-e", help="Step sizes, with commas.")] = "0.1,0.5",
+    seeds: Annotated[int, typer.Option(help="Seeds of each cell.", min=1)] = 10,
+    steps: Annotated[int, typer.Option("--steps", "-s", help="Number of updates.", min=1)] = 1000,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes at a time; -1 for all cores.")] = 1,
+    backend: Annotated[str, typer.Option(help="local, dask or ray.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="A cluster's scheduler.", show_default="a local cluster")
+    ] = None,
+    as_json: opt.Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder; name it again to continue.", show_default="runs/sweep-.."),
+    ] = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Run every rule on every game at every setting and seed; one Parquet table, continued when interrupted.
+
+    [dim]mnpo sim sweep random rps --rules inpo,td-mnpo --players 2,4 --eta 0.1,0.5 --seeds 20 --jobs 2[/dim]
+    """
+    from mnpo.sim.plots import save
+    from mnpo.sim.records import as_json as json_text
+    from mnpo.sim.records import default_folder, write_file
+    from mnpo.sim.sweeps import cells, summary
+    from mnpo.sim.sweeps import sweep as run_sweep
+
+    laid = cells(
+        games,
+        rules.split(","),
+        opt.parse_counts(players, "players") or [],
+        opt.parse_list(tau, "tau"),
+        opt.parse_list(eta, "eta"),
+        seeds=seeds,
+        steps=steps,
+    )
+    folder = out if out is not None else default_folder("sweep")
+    with _progress() as progress:
+        table = run_sweep(laid, folder, jobs=jobs, backend=backend, address=address, progress=progress)
+    record = summary(table)
+    write_file(folder / "results.json", json_text(record))
+    save(record, folder)
+    if as_json:
+        typer.echo(json_text({**record, "table": str(table)}), nl=False)
+        return
+    from mnpo.cli import show
+
+    show.sweep(record)
+    show.folder(folder)
 
 
 @app.command()

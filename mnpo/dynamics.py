@@ -60,6 +60,7 @@ class Trajectory:
         log_policies: (..., p, X, A), the last iterate.
         average: (..., p, X, A), the mean policy, or None.
         recorded_policies: (R, ..., p, X, A), or None if not asked for.
+        recorded_averages: (R, ..., p, X, A), the mean policies, or None.
         oracle_calls: calls of the oracle per update.
         diverged: (...), whether an iterate was not finite, or the policies were still moving at the end with a
             gap above the first.
@@ -73,6 +74,7 @@ class Trajectory:
     log_policies: Array
     average: Array | None
     recorded_policies: Array | None
+    recorded_averages: Array | None
     oracle_calls: int
     diverged: npt.NDArray[np.bool_]
 
@@ -108,6 +110,17 @@ class Trajectory:
             "policies": self.policies.tolist(),
             "average_policies": None if self.average is None else self.game.everyone(self.average).tolist(),
             "diverged": self.diverged.tolist(),
+            **self._paths(),
+        }
+
+    def _paths(self) -> dict[str, Any]:
+        """Where the first player went, last and average iterate, if policies of one context were kept."""
+        kept, means = self.recorded_policies, self.recorded_averages
+        if kept is None or kept.ndim != 4 or kept.shape[-2] != 1:
+            return {}
+        return {
+            "path": kept[:, 0, 0].tolist(),
+            "average_path": None if means is None else means[:, 0, 0].tolist(),
         }
 
 
@@ -168,6 +181,7 @@ def run(
     gains: list[Array] = []
     average_gains: list[Array] = []
     kept: list[Array] = []
+    means: list[Array] = []
     with np.errstate(all="ignore"):
         for done in range(steps + 1):
             recorded = done % every == 0 or done == steps
@@ -185,6 +199,8 @@ def run(
                 gains.append(exploitability_of(aim, policies, log_policies, exact))
                 if average:
                     mean = total / (done + 1)
+                    if keep_policies:
+                        means.append(mean)
                     average_gains.append(
                         exploitability_of(aim, mean, safe_log(mean), game.win_probabilities(mean))
                     )
@@ -216,6 +232,7 @@ def run(
         log_policies=log_policies,
         average=total / (steps + 1) if average else None,
         recorded_policies=np.stack(kept) if keep_policies else None,
+        recorded_averages=np.stack(means) if keep_policies and average else None,
         oracle_calls=rule.oracle_calls,
         diverged=np.asarray(diverged),
     )

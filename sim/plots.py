@@ -44,15 +44,20 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
             drawn["headline"] = headline_figure(record["headline"])
         return drawn
     if kind == "run":
-        return {"gap": run_figure(record)}
+        drawn = {"gap": run_figure(record)}
+        if record.get("path"):
+            drawn["simplex"] = simplex_figure(record)
+        return drawn
     if kind == "show":
         return {"win-matrix": win_figure(record)}
     if kind == "rates":
-        return {"rates": rates_figure(record)}
+        return {"rates": rates_figure(record), "stable-region": region_figure(record)}
+    if kind == "sweep":
+        return sweep_figures(record)
     if kind == "check":
         return {"verdicts": verdict_figure(record)}
     raise ValueError(
-        f"no figures for a record of kind {kind!r}; accepted are check, compare, rates, run, show"
+        f"no figures for a record of kind {kind!r}; accepted are check, compare, rates, run, show, sweep"
     )
 
 
@@ -206,6 +211,98 @@ def rates_figure(record: dict[str, Any]) -> Figure:
     axes.set_title(f"{_name(record)}, $\\tau$ = {record['tau']:g}", fontsize=8)
     axes.legend(frameon=False, fontsize=6)
     return figure
+
+
+def region_figure(record: dict[str, Any]) -> Figure:
+    """The stable-region map: below its line a rule with n players is stable, for each τ."""
+    figure, axes = _figure(height=2.8)
+    omega = record["frequency"]
+    by_players: dict[int, list[tuple[float, float]]] = {}
+    for row in record["region"]:
+        by_players.setdefault(row["players"], []).append((row["tau"] / omega, row["largest"] * omega))
+    for number, (n, points) in enumerate(sorted(by_players.items())):
+        strength, step = zip(*sorted(points), strict=True)
+        axes.plot(
+            strength,
+            [value if value > 0 else np.nan for value in step],
+            color=PALETTE[number % len(PALETTE)],
+            linestyle=("-", "--", "-.", ":")[number % 4],
+            marker=MARKERS[number % len(MARKERS)],
+            label=f"n = {n}" + (" (inpo)" if n == 2 else ""),
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set(xlabel="$\\tau/\\omega$", ylabel="largest stable step $\\eta\\omega$")
+    axes.set_title(f"{_name(record)}: td-mnpo is stable below its line", fontsize=8)
+    axes.legend(frameon=False, fontsize=6)
+    return figure
+
+
+def simplex_figure(record: dict[str, Any]) -> Figure:
+    """Last and average iterate of the first player on the triangle of three responses."""
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
+    figure, axes = _figure(height=3.1)
+    axes.add_patch(_triangle(corners))
+    for number, (name, path) in enumerate((("last iterate", "path"), ("average iterate", "average_path"))):
+        if not record.get(path):
+            continue
+        points = np.asarray(record[path]) @ corners
+        axes.plot(*points.T, color=PALETTE[number], linewidth=0.8, label=name)
+        axes.plot(*points[-1], MARKERS[number], color=PALETTE[number], markersize=5)
+    axes.plot(*(np.asarray(record["path"][0]) @ corners), "k+", label="start")
+    places = (("right", "top"), ("left", "top"), ("center", "bottom"))
+    for corner, name, (across, along) in zip(corners, record["responses"], places, strict=True):
+        axes.annotate(_short(name), corner, ha=across, va=along, fontsize=7)
+    axes.set_aspect("equal")
+    axes.set(xlim=(-0.15, 1.15), ylim=(-0.12, 1.0))
+    axes.set_axis_off()
+    axes.set_title(f"{_name(record)}: {record['rule']['name']}", fontsize=8)
+    axes.legend(frameon=False, fontsize=6, loc="upper left")
+    return figure
+
+
+def _triangle(corners: Any) -> Any:
+    from matplotlib.patches import Polygon
+
+    return Polygon(corners, fill=False, edgecolor="black", linewidth=0.8)
+
+
+def sweep_figures(record: dict[str, Any]) -> dict[str, Figure]:
+    """Gap per player against oracle calls, median and interquartile band over seeds: a figure a game and τ."""
+    drawn: dict[str, Figure] = {}
+    panels: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for curve in record["curves"]:
+        panels.setdefault((curve["game"], curve["tau"]), []).append(curve)
+    for place, ((game, tau), curves) in enumerate(panels.items()):
+        figure, axes = _figure(height=2.8)
+        # Each rule is shown at its best step: the one that needs the fewest calls.
+        best: dict[tuple[str, int], dict[str, Any]] = {}
+        for curve in curves:
+            name = (curve["rule"], curve["players"])
+            if name not in best or _last(curve) < _last(best[name]):
+                best[name] = curve
+        for number, ((rule, players), curve) in enumerate(best.items()):
+            colour = PALETTE[number % len(PALETTE)]
+            low, middle, high = (
+                np.array([np.nan if g is None else max(g / players, FLOOR) for g in curve[name]])
+                for name in ("low", "median", "high")
+            )
+            style = ("-", "--", "-.", ":")[number % 4]
+            label = f"{rule}, n = {players}, $\\eta$ = {curve['eta']:g}"
+            axes.plot(curve["oracle_calls"], middle, color=colour, linestyle=style, label=label)
+            axes.fill_between(curve["oracle_calls"], low, high, color=colour, alpha=0.2, linewidth=0)
+        _gap_axes(axes, f"{_short(Path(game).name, 28)}, $\\tau$ = {tau:g}, {curves[0]['seeds']} seeds")
+        axes.set_xlabel("oracle calls")
+        axes.legend(frameon=False, fontsize=6)
+        drawn[f"sweep-{place + 1}"] = figure
+    return drawn
+
+
+def _last(curve: dict[str, Any]) -> tuple[float, float]:
+    """Oracle calls to a median gap of 1e-9, and the last median gap: less is better."""
+    gaps = [float("inf") if gap is None else float(gap) for gap in curve["median"]]
+    reached = [calls for calls, gap in zip(curve["oracle_calls"], gaps, strict=True) if gap < 1e-9]
+    return (reached[0] if reached else float("inf"), gaps[-1])
 
 
 VERDICTS = {"equilibrium": "#009E73", "elsewhere": "#E69F00", "cycles": "#CC79A7", "diverges": "#D55E00"}

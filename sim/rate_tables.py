@@ -25,6 +25,8 @@ COMPARED = ("onpo", "egpo")
 PLAYERS = (2, 3, 4, 5, 6)
 #: Gap, relative to that of the reference, at which predicted updates are counted.
 SHRINK = 1e-9
+#: τ/ω at which the stable region is mapped.
+REGION = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def rate_table(
@@ -79,8 +81,22 @@ def rate_table(
                 {"rule": name, "players": n, "eta": float(eta), "rate": radius, "stable": bool(radius < 1)}
             )
         summary.append({"rule": name, "players": n, **_best(build, game, exact)})
+    region = []
+    for place, ratio in enumerate(REGION):
+        if progress:
+            progress("stable region", place, len(REGION))
+        beside = spec.game(players=game.players, tau=ratio * max(omega, 0.05), reference=reference)
+        found = solve(beside).policies
+        for n in players:
+            intervals = stable_steps(
+                builder("td-mnpo", ratio * max(omega, 0.05), n), beside, equilibrium=found
+            )
+            # From 0 on only: a step that is stable by chance beyond an unstable stretch is no region.
+            largest = intervals[0][1] if intervals and intervals[0][0] == 0.0 else 0.0
+            region.append({"players": n, "tau": ratio * max(omega, 0.05), "largest": float(largest)})
     return {
         "kind": "rates",
+        "region": region,
         "game": spec.name,
         "tau": strength,
         "frequency": omega,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.dynamics import Trajectory, run
+from mnpo.dynamics import Feedback, Trajectory, run
 from mnpo.equilibria import Equilibrium, solve
 from mnpo.games import Game
 from mnpo.numerics import Array, entropy
@@ -127,24 +127,57 @@ def play(
     reference: Array | None = None,
     eta: float = 0.5,
     steps: int = 1000,
-    advantage: str | None = None,
     every: int | None = None,
+    externals: Sequence[Array] = (),
+    feedback: Feedback | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> Trajectory:
     """Run a rule by name on a game, the average iterate followed as well.
 
-    A rule without regularisation is measured at τ = 0 unless τ is given.
+    A rule without regularisation of its own is measured at τ = 0 unless τ is given; MPO, whose τ is its inner
+    strength, always.
+
+    Args:
+        spec: the game.
+        rule_name: the rule.
+        players: n.
+        tau: KL strength, one number or (n,).
+        reference: π_ref.
+        eta: step.
+        steps: updates.
+        every: how often the gap is recorded; about a thousand times unless given.
+        externals: the policies that the rule names.
+        feedback: how win rates are learnt; exactly unless given.
+        progress: called with the number of updates done.
+        options: further ones of the rule; None stands for not given.
 
     Raises:
         ValueError: an unknown rule or options that it does not take.
     """
-    unregularised = rule_name in RULES and RULES[rule_name].unregularised
-    game = spec.game(players=players, tau=0.0 if tau is None and unregularised else tau, reference=reference)
-    strengths = game.player_tau
+    preset = RULES.get(rule_name)
+    inner = preset is not None and preset.unregularised and "tau" in preset.options
+    measured = 0.0 if inner or (tau is None and preset is not None and preset.unregularised) else tau
+    game = spec.game(players=players, tau=measured, reference=reference)
+    strengths = (
+        spec.game(players=players, tau=tau, reference=reference).player_tau if inner else game.player_tau
+    )
     common = float(strengths[0]) if (strengths == strengths[0]).all() else strengths
-    rule = make_rule(rule_name, eta=eta, tau=common, players=game.players, advantage=advantage)
+    rule = make_rule(rule_name, eta=eta, tau=common, players=game.players, **options)
     spacing = every or max(1, math.ceil(steps / 1000))
-    return run(game, rule, steps, every=spacing, average=True, progress=progress)
+    # The path is kept where it can be drawn: three responses, one context.
+    keep = game.actions == 3 and game.contexts == 1
+    return run(
+        game,
+        rule,
+        steps,
+        every=spacing,
+        average=True,
+        keep_policies=keep,
+        externals=externals,
+        feedback=feedback,
+        progress=progress,
+    )
 
 
 def composition(policies: Array, game: Game) -> Array:

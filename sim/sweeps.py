@@ -1,0 +1,306 @@
+"""Sweeps: every rule on every game at every setting and seed, one tidy Parquet table, resumable, on any cluster.
+
+A cell is one game, rule, number of players, τ and η with all seeds, which are one batched run where the oracle
+allows it. Cells are joblib tasks; each finished one is a file of its own under `cells/`, written to a temporary
+name and renamed, so that an interrupted sweep continues where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnpo.choices import choose
+from mnpo.dynamics import Trajectory, run
+from mnpo.games import Game
+from mnpo.numerics import Array
+from mnpo.oracles import Pairwise
+from mnpo.presets import RULES, make_rule
+from mnpo.sim.catalogue import CATALOGUE
+from mnpo.sim.load import load_game
+from mnpo.sim.records import write_file
+
+Progress = Callable[[str, int, int], None]
+
+BACKENDS = ("local", "dask", "ray")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One game, rule and setting, with all seeds."""
+
+    game: str
+    rule: str
+    players: int
+    tau: float
+    eta: float
+    seeds: int
+    steps: int
+    every: int
+
+    @property
+    def key(self) -> str:
+        """A file name that the content decides."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.rule}, n = {self.players}, {self.game}"
+
+
+def cells(
+    games: Sequence[str],
+    rules: Sequence[str],
+    players: Sequence[int],
+    taus: Sequence[float],
+    etas: Sequence[float],
+    *,
+    seeds: int = 10,
+    steps: int = 1000,
+    records: int = 200,
+) -> list[Cell]:
+    """Lay out a sweep and check it: every game can be opened and every rule built.
+
+    Raises:
+        ValueError: an unknown game or rule, or settings that a rule or game does not admit.
+    """
+    if seeds < 1 or steps < 1:
+        raise ValueError(f"seeds and steps must be at least 1; found {seeds} and {steps}")
+    for name in rules:
+        choose(name, RULES, "rule")
+        if name == "eo-mnpo":
+            raise ValueError("rule eo-mnpo needs external policies and cannot be swept")
+    every = max(1, -(-steps // records))
+    laid = []
+    for game, rule, n, tau, eta in itertools.product(games, rules, players, taus, etas):
+        laid.append(Cell(game, rule, n, float(tau), float(eta), seeds, steps, every))
+        make_rule(rule, eta=eta, tau=tau, players=n)
+    for game, n in itertools.product(games, players):
+        load_game(game, players=n).game(players=n, tau=float(taus[0]))
+    return laid
+
+
+def run_cell(cell: Cell) -> list[dict[str, Any]]:
+    """Run one cell and return its rows: one per seed and recorded step.
+
+    Games with a seed differ by seed and start at the reference; others start at a random policy.
+    """
+    strength = 0.0 if RULES[cell.rule].unregularised else cell.tau
+    rule = make_rule(cell.rule, eta=cell.eta, tau=cell.tau, players=cell.players)
+    rows: list[dict[str, Any]] = []
+    for seeds, game, start in _batches(cell, strength):
+        found = run(game, rule, cell.steps, start=start, every=cell.every, average=True)
+        rows += _rows(cell, seeds, found)
+    return rows
+
+
+def sweep(
+    laid: Sequence[Cell],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    backend: str = "local",
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run the cells that the folder does not hold yet, and put all into one table.
+
+    Args:
+        laid: the cells.
+        folder: holds `sweep.json`, `cells/` and at the end `results.parquet`; made if need be.
+        jobs: processes on this machine, or tasks in flight on a cluster; −1 for all there are.
+        backend: "local", "dask" or "ray".
+        address: of a cluster's scheduler; without one Dask starts a local cluster.
+        progress: called with what was done last, and how many cells are done of how many.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        ValueError: an unknown backend, one that is not installed, or a folder with another sweep.
+    """
+    from joblib import Parallel, delayed
+
+    choose(backend, dict.fromkeys(BACKENDS), "backend")
+    done = _claim(folder, laid)
+    todo = [cell for cell in laid if cell.key not in done]
+    finished = len(laid) - len(todo)
+    with _cluster(backend, address):
+        tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
+        for cell, rows in tasks:
+            _write_table(rows, folder / "cells" / f"{cell.key}.parquet")
+            finished += 1
+            if progress:
+                progress(cell.label, finished, len(laid))
+    return _collect(laid, folder)
+
+
+def summary(table: Path) -> dict[str, Any]:
+    """Return a record for figures: by game, rule and setting the median and quartiles of the gap over seeds."""
+    import pyarrow.parquet as parquet
+
+    named = ("game", "rule", "players", "tau", "eta")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in parquet.read_table(table).to_pylist():
+        groups.setdefault(tuple(row[name] for name in named), []).append(row)
+    curves = []
+    for name, rows in groups.items():
+        calls: dict[int, int] = {row["step"]: row["oracle_calls"] for row in rows}
+        gaps = np.array(
+            [
+                [np.inf if row["gap"] is None else row["gap"] for row in rows if row["step"] == step]
+                for step in calls
+            ]
+        )
+        low, middle, high = np.quantile(gaps, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
+        curves.append(
+            {
+                **dict(zip(named, name, strict=True)),
+                "oracle_calls": list(calls.values()),
+                "low": low.tolist(),
+                "median": middle.tolist(),
+                "high": high.tolist(),
+                "diverged": sum(row["diverged"] for row in rows if row["step"] == 0),
+                "seeds": gaps.shape[1],
+            }
+        )
+    return {"kind": "sweep", "game": "sweep", "curves": curves}
+
+
+def _keyed(cell: Cell) -> tuple[Cell, list[dict[str, Any]]]:
+    return cell, run_cell(cell)
+
+
+def _batches(cell: Cell, tau: float) -> Iterator[tuple[list[int], Game, Array | None]]:
+    """Yield seeds with the game and start that stand for them, as few and large as the oracle allows."""
+    name = cell.game.partition(":")[0]
+    seeded = name in CATALOGUE and "seed" in CATALOGUE[name].parameters and "seed=" not in cell.game
+    seeds = list(range(cell.seeds))
+    if not seeded:
+        game = load_game(cell.game, players=cell.players).game(players=cell.players, tau=tau)
+        starts = [
+            np.random.default_rng(seed).dirichlet(np.ones(game.actions), size=(1, game.contexts))
+            for seed in seeds
+        ]
+        yield seeds, game, np.maximum(np.stack(starts), 1e-12)
+        return
+    specs = [load_game(cell.game, players=cell.players, seed=seed) for seed in seeds]
+    if all(isinstance(spec.oracle, Pairwise) for spec in specs):
+        stacked = Pairwise(np.stack([spec.oracle.pairwise_matrix() for spec in specs]))
+        yield seeds, Game(stacked, cell.players, tau, specs[0].reference), None
+        return
+    for seed, spec in zip(seeds, specs, strict=True):
+        yield [seed], spec.game(players=cell.players, tau=tau), None
+
+
+def _rows(cell: Cell, seeds: list[int], found: Trajectory) -> list[dict[str, Any]]:
+    gaps, averages = found.gap.reshape(len(found.steps), -1), found.average_gap
+    means = gaps if averages is None else averages.reshape(len(found.steps), -1)
+    diverged = np.broadcast_to(found.diverged, (len(seeds),)).ravel()
+    return [
+        {
+            "game": cell.game,
+            "rule": cell.rule,
+            "players": cell.players,
+            "tau": cell.tau,
+            "eta": cell.eta,
+            "seed": seed,
+            "step": int(step),
+            "oracle_calls": int(step) * found.oracle_calls,
+            "gap": _finite(gaps[place, number]),
+            "average_gap": _finite(means[place, number]),
+            "diverged": bool(diverged[number]),
+        }
+        for number, seed in enumerate(seeds)
+        for place, step in enumerate(found.steps)
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _claim(folder: Path, laid: Sequence[Cell]) -> set[str]:
+    """Make the folder this sweep's, or continue it; return the keys of the cells that are done."""
+    plan = json.dumps([asdict(cell) for cell in laid], indent=1)
+    note = folder / "sweep.json"
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"cannot write {folder}: it is a file")
+    if note.is_file():
+        if note.read_text(encoding="utf-8") != plan:
+            raise ValueError(f"{folder} holds another sweep; choose another --out")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} exists and is not a sweep's folder; choose another --out")
+    else:
+        try:
+            (folder / "cells").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"cannot write {folder}: {error.strerror}") from None
+        write_file(note, plan)
+    for partial in (folder / "cells").glob("*.partial"):
+        partial.unlink()
+    return {path.stem for path in (folder / "cells").glob("*.parquet")}
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    kinds = {
+        "game": arrow.string(), "rule": arrow.string(), "players": arrow.int32(), "tau": arrow.float64(),
+        "eta": arrow.float64(), "seed": arrow.int32(), "step": arrow.int64(), "oracle_calls": arrow.int64(),
+        "gap": arrow.float64(), "average_gap": arrow.float64(), "diverged": arrow.bool_(),
+    }  # fmt: skip
+    partial = path.with_suffix(".partial")
+    parquet.write_table(arrow.Table.from_pylist(rows, schema=arrow.schema(kinds)), partial)
+    os.replace(partial, path)
+
+
+def _collect(laid: Sequence[Cell], folder: Path) -> Path:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    parts = [parquet.read_table(folder / "cells" / f"{cell.key}.parquet") for cell in laid]
+    table = folder / "results.parquet"
+    partial = table.with_suffix(".partial")
+    parquet.write_table(arrow.concat_tables(parts), partial)
+    os.replace(partial, table)
+    return table
+
+
+@contextmanager
+def _cluster(backend: str, address: str | None) -> Iterator[None]:
+    """Take joblib's tasks to a cluster."""
+    from joblib import parallel_config
+
+    if backend == "local":
+        yield
+        return
+    try:
+        if backend == "dask":
+            from dask.distributed import Client
+
+            client: Any = Client
+            scheduler = client(address) if address else client(processes=True, dashboard_address=None)
+            with scheduler, parallel_config(backend="dask", scheduler_host=scheduler.scheduler.address):
+                yield
+            return
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise ValueError(f"backend {backend} is not installed ({error.name})") from None
+    ray.init(address=address, ignore_reinit_error=True)
+    register_ray()
+    with parallel_config(backend="ray"):
+        yield

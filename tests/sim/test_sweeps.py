@@ -1,0 +1,85 @@
+"""Sweeps: the same table however they are run, interrupted and continued without loss or repetition."""
+
+import pyarrow.parquet as parquet
+import pytest
+
+from mnpo.sim import sweeps
+from mnpo.sim.catalogue import make_game
+from mnpo.sim.studies import play
+from mnpo.sim.sweeps import cells, summary, sweep
+
+
+@pytest.fixture
+def laid():
+    return cells(["random:responses=4", "rps"], ["inpo", "egpo"], [2], [0.1], [0.2, 0.5], seeds=3, steps=20)
+
+
+def test_the_table_holds_what_single_runs_give(laid, tmp_path):
+    table = parquet.read_table(sweep(laid, tmp_path / "s")).to_pylist()
+    assert len(table) == len(laid) * 3 * 21
+    wanted = {"game": "random:responses=4", "rule": "inpo", "eta": 0.5, "seed": 2, "step": 20}
+    (row,) = [row for row in table if all(row[key] == value for key, value in wanted.items())]
+    alone = play(make_game("random:responses=4", seed=2), "inpo", tau=0.1, eta=0.5, steps=20)
+    assert row["gap"] == pytest.approx(float(alone.gap[-1]), rel=1e-10)
+    assert row["average_gap"] == pytest.approx(float(alone.average_gap[-1]), rel=1e-10)
+    calls = {row["rule"]: row["oracle_calls"] for row in table if row["step"] == 20}
+    assert calls == {"inpo": 20, "egpo": 40}
+
+
+def test_an_interrupted_sweep_goes_on_where_it_was(laid, tmp_path, monkeypatch):
+    whole = parquet.read_table(sweep(laid, tmp_path / "whole"))
+    real, ran = sweeps.run_cell, []
+
+    def fails_at_the_fourth(cell):
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        ran.append(cell)
+        return real(cell)
+
+    monkeypatch.setattr(sweeps, "run_cell", fails_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(laid, tmp_path / "halves")
+    kept = len(list((tmp_path / "halves" / "cells").glob("*.parquet")))
+    assert 1 <= kept <= 3
+    again = []
+    monkeypatch.setattr(sweeps, "run_cell", lambda cell: again.append(cell) or real(cell))
+    assert parquet.read_table(sweep(laid, tmp_path / "halves")).equals(whole)
+    assert len(again) == len(laid) - kept
+    again.clear()
+    sweep(laid, tmp_path / "halves")
+    assert again == []
+
+
+def test_two_processes_and_dask_give_the_same_table(laid, tmp_path):
+    one = parquet.read_table(sweep(laid, tmp_path / "one"))
+    assert parquet.read_table(sweep(laid, tmp_path / "two", jobs=2)).equals(one)
+    pytest.importorskip("distributed")
+    assert parquet.read_table(sweep(laid, tmp_path / "dask", jobs=2, backend="dask")).equals(one)
+
+
+def test_what_diverges_is_said_and_never_nan(tmp_path):
+    laid = cells(["rps"], ["mwu"], [2], [0.1], [5.0], seeds=4, steps=300)
+    table = sweep(laid, tmp_path / "s")
+    rows = parquet.read_table(table).to_pylist()
+    assert any(row["diverged"] for row in rows)
+    (curve,) = summary(table)["curves"]
+    assert 1 <= curve["diverged"] <= 4
+    assert all(gap is not None and gap == gap for gap in curve["median"])
+
+
+def test_bad_sweeps_are_refused(laid, tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'inpo'"):
+        cells(["rps"], ["inpoo"], [2], [0.1], [0.1])
+    with pytest.raises(ValueError, match="at most 1/tau"):
+        cells(["rps"], ["inpo"], [2], [0.1], [100.0])
+    with pytest.raises(ValueError, match="external"):
+        cells(["rps"], ["eo-mnpo"], [2], [0.1], [0.1])
+    with pytest.raises(ValueError, match="did you mean 'dask'"):
+        sweep(laid, tmp_path / "x", backend="dusk")
+    sweep(laid[:1], tmp_path / "taken")
+    with pytest.raises(ValueError, match="another sweep"):
+        sweep(laid, tmp_path / "taken")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("x")
+    with pytest.raises(ValueError, match="not a sweep's folder"):
+        sweep(laid, tmp_path / "mine")
