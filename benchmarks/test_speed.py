@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mnpo import Game, Pairwise, PlackettLuce, Rankings, inpo, run, solve
+from mnpo.sim.sweeps import cells, sweep
 from support import SUSHI, needs_data, random_matrix, random_policies
 
 PLAYERS = (2, 4, 8, 16, 32, 64)
@@ -122,3 +123,62 @@ def test_help_process():
     )
     starting = process("--help")
     report(f"mnpo --help: {starting:.2f} s ({starting / python:.0f} bare starts of Python)")
+
+
+def test_many_games():
+    """1,000 games of 10 responses, 10,000 INPO updates, the gap every 10: wanted about 5 s and a ratio up to 2.
+
+    The ratio is to the same number of bare batched matrix products and softmaxes.
+    """
+    matrix = random_matrix(np.random.default_rng(0), 10, 1000, 1)
+    game, rule, steps = Game(Pairwise(matrix), 2, 0.05), inpo(0.2, 0.05), 10_000
+
+    def bare() -> None:
+        policies = np.full((1000, 1, 10), 0.1)
+        for _ in range(steps):
+            logits = np.matmul(matrix, policies[..., None])[..., 0]
+            weights = np.exp(logits - logits.max(-1, keepdims=True))
+            policies = weights / weights.sum(-1, keepdims=True)
+
+    def whole() -> None:
+        assert run(game, rule, steps, every=10).gap[-1].max() < 1e-9
+
+    times = {}
+    for name, function in (("whole", whole), ("bare", bare)):
+        best = np.inf
+        for _ in range(3):
+            began = time.perf_counter()
+            function()
+            best = min(best, time.perf_counter() - began)
+        times[name] = best
+    report(
+        f"1,000 games, 10,000 updates: {times['whole']:.2f} s, {times['whole'] / times['bare']:.2f} times bare"
+    )
+
+
+def test_memory_of_a_long_run():
+    """Peak memory of 100 and of 10,000 updates with the same number of records: wanted equal."""
+    game, rule = Game(Pairwise(random_matrix(np.random.default_rng(0), 10, 200, 1)), 2, 0.05), inpo(0.2, 0.05)
+    peaks = []
+    for steps in (100, 10_000):
+        tracemalloc.start()
+        run(game, rule, steps, every=steps // 10)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    report(f"peak memory of 100 and of 10,000 updates: {peaks[0] / 1e6:.2f} and {peaks[1] / 1e6:.2f} MB")
+
+
+def test_sweep_throughput(tmp_path):
+    """A sweep with two processes over the same with one, both warm: wanted at least 1.7 times the throughput."""
+    from joblib import Parallel, delayed
+
+    laid = cells(["random:responses=10"], ["inpo", "onpo"], [2], [0.05], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+                 seeds=100, steps=6000)  # fmt: skip
+    Parallel(n_jobs=2)(delayed(time.sleep)(0.5) for _ in range(2))  # the processes are there before the clock
+    times = []
+    for jobs in (1, 2):
+        began = time.perf_counter()
+        sweep(laid, tmp_path / str(jobs), jobs=jobs)
+        times.append(time.perf_counter() - began)
+    throughput = times[0] / times[1]
+    report(f"sweep of {len(laid)} cells: {times[0]:.1f} s; throughput with two processes {throughput:.2f}")

@@ -162,6 +162,59 @@ def test_compare_show_and_games(mnpo, tmp_path):
     assert {"name", "summary", "parameters"} <= set(json.loads(mnpo("sim", "games", "--json")[1])[0])
 
 
+def test_rules_rates_check_tune_and_sweep(mnpo, tmp_path):
+    rows = json.loads(mnpo("sim", "rules", "--json")[1])
+    assert {"nash-md", "egpo", "regret-matching-plus"} <= {row["name"] for row in rows}
+    assert "egpo" in mnpo("sim", "rules")[1]
+    status, out, err = mnpo("sim", "rates", "rps", "--tau", 0.05, "--players", "2,4", "--json", "--out", "r")
+    assert (status, err) == (0, "")
+    assert {"rule", "players", "eta", "rate", "stable"} <= set(json.loads(out)["rows"][0])
+    assert (tmp_path / "r" / "stable-region.png").exists()
+    status, out, _ = mnpo("sim", "check", "onpo", "simpo", "--test", "biased-rps", "--json", "--out", "c")
+    verdicts = {(row["rule"], row["kind"]): row["verdict"] for row in json.loads(out)["rows"]}
+    assert verdicts["onpo", "rule"] == verdicts["onpo", "objective"] == "equilibrium"
+    assert verdicts["simpo", "objective"] == "elsewhere"
+    assert "equil." in mnpo("sim", "check", "onpo", "--test", "biased-rps", "--out", "d")[1]
+    best = json.loads(mnpo("sim", "tune", "rps", "--tau", 0.05, "--players", "2,4", "--json")[1])["best"]
+    assert best["rate"] < 1
+    assert "players" in mnpo("sim", "tune", "rps", "--tau", 0.05, "--players", "2,4")[1]
+    arguments = (
+        "sim",
+        "sweep",
+        "rps",
+        "--rules",
+        "inpo",
+        "--players",
+        2,
+        "--seeds",
+        3,
+        "--steps",
+        20,
+        "--out",
+        "s",
+    )
+    assert mnpo(*arguments)[0] == 0
+    assert mnpo(*arguments)[0] == 0  # again: nothing left to do
+    assert {"results.parquet", "sweep-1.png", "results.json"} <= {p.name for p in (tmp_path / "s").iterdir()}
+
+
+def test_all_options_of_run(mnpo, tmp_path):
+    (tmp_path / "mu.json").write_text("[0.2, 0.3, 0.5]")
+    common = ("--steps", 30, "--json")
+    for arguments in (
+        ("rps", "--rule", "eo-mnpo", "--external", "mu.json", "--external-tau", 0.2),
+        ("rps", "--rule", "mpo", "--refresh", 10),
+        ("committee", "--rule", "ht-mnpo", "--anchor", "own"),
+        ("rps", "--rule", "nash-md", "--samples", 20, "--pairs", "iid", "--soft"),
+        ("rps", "--rule", "regret-matching-plus"),
+    ):
+        status, out, err = mnpo("sim", "run", *arguments, *common)
+        assert (status, err) == (0, ""), arguments
+        found = json.loads(out)
+        assert len(found["gap"]) == len(found["steps"]) == 31
+    assert np.shape(found["path"]) == (31, 3)
+
+
 def test_reference_from_a_file(mnpo, tmp_path):
     (tmp_path / "ref.json").write_text("[0.2, 0.3, 0.5]")
     uniform = json.loads(mnpo("sim", "solve", "rps", "--json")[1])["policies"]
@@ -214,6 +267,18 @@ BAD = {
     "no pairwise at 0": (("sim", "solve", "minority", "--players", 3, "--tau", 0), "choose a small tau"),
     "no record": (("sim", "plot", "broken"), "no record of a run"),
     "seed twice": (("sim", "solve", "random:seed=1", "--seed", 2), "given twice"),
+    "check rule": (("sim", "check", "inpoo"), "did you mean 'inpo'"),
+    "check test": (("sim", "check", "inpo", "--test", "rsp"), "did you mean 'rps'"),
+    "rates without tau": (("sim", "rates", "rps", "--tau", 0), "tau above 0"),
+    "tune rule": (("sim", "tune", "rps", "--rule", "tdmnpo"), "did you mean 'td-mnpo'"),
+    "tune without weights": (("sim", "tune", "rps", "--rule", "onpo", "--weights"), "no history weights"),
+    "sweep rule": (("sim", "sweep", "rps", "--rules", "inpo,onpoo", "--out", "sw"), "did you mean 'onpo'"),
+    "sweep game": (("sim", "sweep", "rsp", "--out", "sw"), "did you mean 'rps'"),
+    "sweep folder": (("sim", "sweep", "rps", "--out", "full"), "not a sweep's folder"),
+    "sweep backend": (("sim", "sweep", "rps", "--backend", "spark", "--out", "sw"), "choose from"),
+    "external missing": (("sim", "run", "rps", "--rule", "eo-mnpo"), "needs 1 external"),
+    "pairs": (("sim", "run", "rps", "--samples", 5, "--pairs", "thrid"), "did you mean 'third'"),
+    "samples of a group": (("sim", "run", "minority", "-n", 3, "--samples", 5), "pairwise payoffs"),
     "negative tolerance": (("sim", "verify", "rps", "third.json", "--tol", -1), "tolerance"),
 }
 

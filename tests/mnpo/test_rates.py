@@ -78,6 +78,26 @@ def test_predicted_rate_is_the_measured_slope(name, options):
         assert measured == pytest.approx(np.log(predicted.radius), rel=0.02)
 
 
+@pytest.mark.parametrize(("name", "stable"), [("mwu", False), ("sppo", False), ("omwu", True)])
+def test_predicted_rate_without_regularisation(name, stable):
+    """At the mixed equilibrium of a cycle: multiplicative weights spiral out, optimistic ones in, as predicted."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        up, right, down = rng.uniform(0.1, 0.5, 3)
+        skew = np.array([[0, -up, down], [up, 0, -right], [-down, right, 0]])
+        game, rule = Game(Pairwise(0.5 + skew), 2, 0.0), make_rule(name, eta=0.5)
+        predicted = local_rate(rule, game)
+        assert predicted.stable == stable
+        start = predicted.policies * np.exp(1e-7 * rng.standard_normal((1, 1, 3)))
+        steps = min(4000, int(abs(6.0 / np.log(predicted.radius))))
+        found = run(game, rule, steps, start=start / start.sum(), keep_policies=True)
+        deviation = np.log(found.recorded_policies / predicted.policies).reshape(steps + 1, -1)
+        # The one pair of modes rotates evenly in the metric that the linear map preserves up to its modulus.
+        places = np.arange(steps // 6, steps)
+        distance = np.linalg.norm(deviation * np.sqrt(predicted.policies[0, 0]), axis=1)[places]
+        assert np.polyfit(places, np.log(distance), 1)[0] == pytest.approx(np.log(predicted.radius), rel=0.02)
+
+
 def test_matrices_and_modes_agree():
     """The companion of identical players, mode by mode, is that of the full profile on symmetric deviations."""
     rng = np.random.default_rng(3)
