@@ -2,7 +2,7 @@
 #   make demo      the environment and the main job: tables, and a folder of figures under runs/
 #   make test      the environment and the tests           make test-all   with the slow ones
 #   make check     ruff and mypy                           make bench      speed, as ratios
-#   make figures   the README's figures                    make lock       resolve constraints.txt anew
+#   make figures   the figures of docs/                    make lock       resolve constraints.txt anew
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -32,11 +32,21 @@ check: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name -s
 
+# With SUSHI=path of PrefLib's 00014-00000001.soc the figure of that file as well.
 figures: .venv/demo.stamp
 	rm -rf runs/figures
-	$(BIN)/mnpo sim --out runs/figures
 	mkdir -p docs/figures
-	cp runs/figures/composition.png runs/figures/gap.png docs/figures/
+	$(BIN)/mnpo sim --out runs/figures/study
+	$(BIN)/mnpo sim rates random --tau 0.01 --out runs/figures/rates
+	$(BIN)/mnpo sim sweep random transitive-cyclic embedding --rules td-mnpo,onpo,egpo --players 2,3,4,5 \
+		--tau 0.01 --eta 0.2,0.5,1,2,5,10 --seeds 20 --steps 6000 --jobs 2 --out runs/figures/sweep
+	$(BIN)/mnpo sim check --out runs/figures/check
+	cp runs/figures/study/headline.png runs/figures/rates/stable-region.png runs/figures/check/verdicts.png docs/figures/
+	cp runs/figures/sweep/sweep-1.png docs/figures/sweep-random.png
+ifdef SUSHI
+	$(BIN)/mnpo sim compare $(SUSHI) --players 2,3,4,6,10 --tau 0.05 --out runs/figures/sushi
+	cp runs/figures/sushi/composition.png docs/figures/sushi-composition.png
+endif
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
