@@ -7,6 +7,7 @@ still but somebody gains by deviating), in cycles, or diverging.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnpo.choices import choose
-from mnpo.dynamics import Rule, run
+from mnpo.dynamics import Blend, Rule, run
 from mnpo.games import Game
 from mnpo.gaps import nash_conv
 from mnpo.minimisers import iterate, minimiser
@@ -290,12 +291,12 @@ def _iterate_rule(
     """INPO's rule carried out by an MNPO loss: its anchors, and its advantage as win-rate targets."""
     rule = make_rule("inpo", eta=eta, tau=tau)
     assert isinstance(rule, UpdateRule)
-    pull = rule.reference_weight
+    blend = Blend(Game(Pairwise(matrix), 2, tau, reference), rule.anchors, [])
     policies = [start]
     for _ in range(steps):
         now = policies[-1]
         wins = matrix @ now
-        anchor = pull * np.log(reference) + (1 - pull) * np.log(now)
+        anchor = blend.logits(deque([np.log(now)[None, None]]))[0, 0]
         target = eta * (wins[:, None] - wins)
         found = minimiser(name, matrix, now, reference=reference, anchor=anchor, target=target).policy
         found = np.maximum(found, 1e-300)

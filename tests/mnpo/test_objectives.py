@@ -93,14 +93,13 @@ def test_bradley_terry_objectives_recover_bradley_terry_rewards():
     np.testing.assert_allclose(np.ptp(inverse - reward / 0.5), 0.0, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", list(OBJECTIVES))
+# KTO's loss moves with its own KL estimate, so that it has no one function to minimise.
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "kto"])
 def test_minimisers_are_minima(table, name):
     """No policy near the minimiser, and none of a thousand anywhere, has a lower expected loss."""
     matrix, sampler, reference, _ = table
     chosen = OBJECTIVES[name]
     found = minimiser(name, matrix, sampler, reference=reference)
-    if name == "kto":
-        pytest.skip("KTO's loss moves with its own KL estimate; here its minimum is at infinity")
     beats = matrix @ sampler
     seen = labelled_pairs(matrix, sampler)
 
