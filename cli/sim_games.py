@@ -99,7 +99,9 @@ def run(
     samples: Annotated[
         int | None, typer.Option(help="Learn win rates from this many pairs an update.", show_default="exact")
     ] = None,
-    pairs: Annotated[str, typer.Option(help="Sampled pairs: iid, third or best-worst.")] = "third",
+    pairs: Annotated[
+        str | None, typer.Option(help="Sampled pairs: iid, third or best-worst.", show_default="third")
+    ] = None,
     soft: Annotated[
         bool, typer.Option("--soft", help="Win probabilities in place of sampled labels.")
     ] = False,
@@ -137,18 +139,20 @@ def run(
         "external": [str(path) for path in external or ()],
         "external_tau": external_tau,
         "samples": samples,
-        "pairs": pairs if samples else None,
+        "pairs": pairs,
         "soft": soft,
         "reference": reference,
         "seed": seed,
     }
     feedback = None
+    if samples is None and (pairs is not None or soft):
+        raise ValueError("--pairs and --soft say how samples are drawn; give their number with --samples")
     if samples is not None:
         import numpy as np
 
         from mnpo.feedback import Sampled
 
-        feedback = Sampled(samples, np.random.default_rng(seed or 0), pairs=pairs, soft=soft)
+        feedback = Sampled(samples, np.random.default_rng(seed or 0), pairs=pairs or "third", soft=soft)
     with recorded("run", config, out, as_json) as keep:
         with progress_bar() as progress:
             trajectory = play(

@@ -165,7 +165,7 @@ def run(
     if steps < 0 or every < 1:
         raise ValueError(f"steps must be at least 0 and every at least 1; found {steps} and {every}")
     outside = [np.log(game.profile(as_policies(e, "externals", positive=True))) for e in externals]
-    if len(outside) < rule.externals:
+    if len(outside) != rule.externals:
         raise ValueError(f"rule {rule.name} needs {rule.externals} external policies; found {len(outside)}")
     log_policies = _start(game, rule, start)
     policies = np.exp(log_policies)

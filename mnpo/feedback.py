@@ -15,11 +15,12 @@ from mnpo.choices import choose
 from mnpo.games import Game
 from mnpo.numerics import Array
 
-#: How pairs can be drawn, and whether the advantage learnt from them is unbiased.
+#: How pairs can be drawn, and what is learnt from them. "Right": the targets are unbiased, so that the solution
+#: tends to the advantage with the number of pairs; with few, rare responses are credited with less.
 PAIRS = {
-    "iid": "two draws from the policy, labelled by each other: unbiased against the policy itself only",
-    "third": "two draws from the policy, both compared with a third from the opponents: unbiased",
-    "best-worst": "best and worst of K draws, as the published recipe has it: biased",
+    "iid": "two draws from the policy, labelled by each other: right against the policy itself only",
+    "third": "two draws from the policy, both compared with a third from the opponents: right for any opponents",
+    "best-worst": "best and worst of K draws, as the published recipe has it: biased for any number of pairs",
 }
 
 

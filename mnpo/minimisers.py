@@ -15,6 +15,8 @@ from mnpo.objectives import Objective, Pairs, objective
 
 #: A log-policy spread wider than this means that the minimum is at infinity.
 UNBOUNDED = 60.0
+#: Stands for a loss that is not a number.
+OUTSIDE = 1e10
 
 
 class NumpyOps:
@@ -51,7 +53,7 @@ class Minimiser:
         objective: its name.
         policy: (A,).
         loss: the expected loss there.
-        slope: largest derivative of the expected loss by a log-probability: 0 at a smooth minimum.
+        slope: largest derivative of the expected loss by a log-probability: 0 at a smooth minimum, not at a kink.
         bounded: whether the minimum is at a finite log-policy; if not, `policy` is how far the search went.
     """
 
@@ -141,8 +143,9 @@ def minimiser(
         **_both("gamma", gamma),
     )
     best: Minimiser | None = None
-    # Losses of the difference to π_t or to a rule's anchors have one minimum; others are started thrice.
-    starts = [log_reference, np.zeros(rho.size), log_current + 2 * (against - against.mean())]
+    # Losses of the difference to π_t or to a rule's anchors have one minimum; others are started from several
+    # places, near every corner among them.
+    starts = [log_reference, np.zeros(rho.size), *(3.0 * np.eye(rho.size))]
     for start in [blend] if chosen.anchor in ("rule", "current") else starts:
         found = _descend(chosen, values, given, seen, start, log_reference)
         if best is None or (found.bounded, -found.loss) > (best.bounded, -best.loss + 1e-12):
@@ -214,7 +217,10 @@ def _descend(
 
     def function(x: Array, kl: float, ops: NumpyOps) -> tuple[float, Array]:
         log_policy, policy = normalise_log(x)
-        loss, slope = loss_of(log_policy, kl, ops)
+        with np.errstate(all="ignore"):
+            loss, slope = loss_of(log_policy, kl, ops)
+        if not (np.isfinite(loss) and np.isfinite(slope).all()):
+            return OUTSIDE, np.zeros_like(x)  # beyond what the loss is defined on: no minimum there
         return loss, slope - policy * slope.sum()
 
     def settle(x: Array, kl: float, ops: NumpyOps) -> Array:
@@ -241,7 +247,11 @@ def _descend(
     log_policy, policy = normalise_log(x)
     loss, slope = function(log_policy, kl, exact)
     return Minimiser(
-        chosen.name, policy, loss, float(np.abs(slope).max()), bool(np.ptp(log_policy) < UNBOUNDED)
+        chosen.name,
+        policy,
+        loss,
+        float(np.abs(slope).max()),
+        bool(np.ptp(log_policy) < UNBOUNDED and loss < OUTSIDE),
     )
 
 

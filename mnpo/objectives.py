@@ -255,6 +255,18 @@ def rpo(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     return backward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
 
 
+@_register("rpo-sq", "RPO 2502.00203 with D_sq", beta=0.1, eta=1.0)
+def rpo_squared(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
+    """D_sq(β h_ref ‖ η (r(y_w) − r(y_l)))."""
+    return squared(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
+
+
+@_register("rpo-fwd", "RPO 2502.00203 with D_fwd", beta=0.1, eta=1.0)
+def rpo_forward(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
+    """D_fwd(β h_ref ‖ η (r(y_w) − r(y_l)))."""
+    return forward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
+
+
 @_register("r-dpo", "R-DPO", beta=0.1, alpha=0.0)
 def r_dpo(ops: Ops, p: Pairs, *, beta: float, alpha: float) -> Tensor:
     """−log σ(β h_ref + α|y_w| − α|y_l|)."""
@@ -278,6 +290,7 @@ def _f_dpo(slope: Callable[..., Tensor]) -> Loss:
     return loss
 
 
+_register("f-dpo-reverse-kl", "f-DPO, f' = log u + 1: DPO", beta=0.1)(_f_dpo(lambda ops, log_u: log_u + 1))
 _register("f-dpo-forward-kl", "f-DPO, f' = −1/u", beta=0.1)(_f_dpo(lambda ops, log_u: -ops.exp(-log_u)))
 _register("f-dpo-js", "f-DPO, f' = log 2u/(1+u)", beta=0.1)(
     _f_dpo(lambda ops, log_u: log_u - ops.softplus(log_u))

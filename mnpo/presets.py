@@ -214,6 +214,8 @@ def eo_mnpo(eta: Number, tau: Number, external_tau: Sequence[float] = (0.1,)) ->
     pulls = as_array(external_tau, "external_tau").ravel()
     if pulls.min() < 0:
         raise ValueError(f"external_tau must be at least 0; found {pulls.min():g}")
+    if np.max(tau) + pulls.sum() <= 0:
+        raise ValueError("tau and external_tau must not all be 0: nothing would hold the policy")
     external = tuple((External(index), _pull(eta, float(pull))) for index, pull in enumerate(pulls))
     rest = 1.0 - _pull(eta, tau) - _pull(eta, float(pulls.sum()))
     anchors: Anchors = ((Reference(), _pull(eta, tau)), *external, (Own(), rest))

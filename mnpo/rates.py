@@ -50,7 +50,7 @@ class Rate:
         """Return how many updates multiply the gap, which is quadratic, by `shrink`; infinite if not stable."""
         if not self.stable:
             return float("inf")
-        return float(np.log(shrink) / (2 * np.log(self.radius))) if self.radius > 0 else 1.0
+        return max(1.0, float(np.log(shrink) / (2 * np.log(self.radius)))) if self.radius > 0 else 1.0
 
 
 def local_rate(
@@ -85,6 +85,8 @@ def local_rate(
         profile = profile[:1]
     elif profile.shape[0] == 1:
         profile = np.array(game.everyone(profile))
+    if any(number.ndim and number.shape[-1] > 1 for number in rule.numbers()) and game.symmetric:
+        raise ValueError("rates of players with numbers of their own need a game whose players differ")
     linear = _Linearisation(game, rule, externals)
     profile = linear.settle(profile)
     modes = np.concatenate([linear.modes(profile, x) for x in range(game.contexts)])

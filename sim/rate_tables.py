@@ -25,6 +25,8 @@ COMPARED = ("onpo", "egpo")
 PLAYERS = (2, 3, 4, 5, 6)
 #: Gap, relative to that of the reference, at which predicted updates are counted.
 SHRINK = 1e-9
+#: A stationary point with a gap above this is not the equilibrium.
+REST = 1e-8
 #: τ/ω at which the stable region is mapped.
 REGION = (0.003, 0.01, 0.03, 0.1, 0.3)
 
@@ -136,7 +138,8 @@ def recommend(
     """Recommend step, number of players and, if asked for, history weights for a rule on a game.
 
     Raises:
-        ValueError: as `rate_table`; weights asked of a rule that has none.
+        ValueError: as `rate_table`; weights asked of a rule that has none; a rule whose stationary point is not
+            the equilibrium.
         ConvergenceError: the rule is stable at no step.
     """
     if weights and "weights" not in RULES.get(rule, RULES["inpo"]).options:
@@ -175,6 +178,12 @@ def _best(build: Callable[..., UpdateRule], game: Game, exact: Array) -> dict[st
         tuned = tune(build, game, equilibrium=exact)
     except ConvergenceError:
         return {**found, "eta": None, "rate": None, "updates": None, "oracle_calls": None}
+    rest = float(nash_conv(game, tuned.rate.policies))
+    if rest > REST:
+        raise ValueError(
+            f"rule {tuned.rule.name} stands still off the equilibrium, at a gap of {rest:.2g} with its fastest "
+            "step; it has no best step (its guarantee is for falling ones)"
+        )
     updates = tuned.rate.updates(_shrink(game))
     calls = updates * tuned.rule.oracle_calls
     return {**found, "eta": tuned.eta, "rate": tuned.rate.radius, "updates": updates, "oracle_calls": calls}

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mnpo import __version__
 from mnpo.choices import choose
 from mnpo.dynamics import Trajectory, run
 from mnpo.games import Game
@@ -46,6 +47,7 @@ class Cell:
     seeds: int
     steps: int
     every: int
+    content: str = ""
 
     @property
     def key(self) -> str:
@@ -84,11 +86,16 @@ def cells(
     every = max(1, -(-steps // records))
     laid = []
     for game, rule, n, tau, eta in itertools.product(games, rules, players, taus, etas):
-        laid.append(Cell(game, rule, n, float(tau), float(eta), seeds, steps, every))
         make_rule(rule, eta=eta, tau=tau, players=n)
+        # What a rule does not have is 0, so that one run does not stand under several names.
+        strength, step = (
+            float(value) if option in RULES[rule].options else 0.0
+            for option, value in (("tau", tau), ("eta", eta))
+        )
+        laid.append(Cell(game, rule, n, strength, step, seeds, steps, every, _content(game)))
     for game, n in itertools.product(games, players):
         load_game(game, players=n).game(players=n, tau=float(taus[0]))
-    return laid
+    return list(dict.fromkeys(laid))
 
 
 def run_cell(cell: Cell) -> list[dict[str, Any]]:
@@ -133,6 +140,11 @@ def sweep(
     from joblib import Parallel, delayed
 
     choose(backend, dict.fromkeys(BACKENDS), "backend")
+    if jobs == 0:
+        raise ValueError("jobs must be at least 1, or negative for all cores but so many; found 0")
+    if address is not None and backend == "local":
+        raise ValueError("an address is of a cluster; choose backend dask or ray")
+    _check_backend(backend)
     done = _claim(folder, laid)
     todo = [cell for cell in laid if cell.key not in done]
     finished = len(laid) - len(todo)
@@ -176,6 +188,12 @@ def summary(table: Path) -> dict[str, Any]:
             }
         )
     return {"kind": "sweep", "game": "sweep", "curves": curves}
+
+
+def _content(game: str) -> str:
+    """A fingerprint of a game file, so that another content is another cell; of catalogue games the version."""
+    path = Path(game)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else __version__
 
 
 def _keyed(cell: Cell) -> tuple[Cell, list[dict[str, Any]]]:
@@ -240,17 +258,43 @@ def _claim(folder: Path, laid: Sequence[Cell]) -> set[str]:
     if note.is_file():
         if note.read_text(encoding="utf-8") != plan:
             raise ValueError(f"{folder} holds another sweep; choose another --out")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not _unfinished(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} exists and is not a sweep's folder; choose another --out")
     else:
         try:
-            (folder / "cells").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot write {folder}: {error.strerror}") from None
         write_file(note, plan)
+    (folder / "cells").mkdir(exist_ok=True)
     for partial in (folder / "cells").glob("*.partial"):
         partial.unlink()
-    return {path.stem for path in (folder / "cells").glob("*.parquet")}
+    return {path.stem for path in (folder / "cells").glob("*.parquet") if _whole(path)}
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether a file or folder is what a sweep leaves that was stopped before it began."""
+    return path.suffix == ".partial" or (path.name == "cells" and path.is_dir() and not any(path.iterdir()))
+
+
+def _whole(path: Path) -> bool:
+    """Whether a cell's file can be read; one that cannot is computed again."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    try:
+        parquet.read_metadata(path)
+    except (arrow.ArrowInvalid, OSError):
+        return False
+    return True
+
+
+def _check_backend(backend: str) -> None:
+    from importlib.util import find_spec
+
+    package = {"local": "joblib", "dask": "distributed", "ray": "ray"}[backend]
+    if find_spec(package) is None:
+        raise ValueError(f"backend {backend} is not installed (no package {package})")
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:

@@ -278,6 +278,19 @@ BAD = {
     "sweep backend": (("sim", "sweep", "rps", "--backend", "spark", "--out", "sw"), "choose from"),
     "external missing": (("sim", "run", "rps", "--rule", "eo-mnpo"), "needs 1 external"),
     "pairs": (("sim", "run", "rps", "--samples", 5, "--pairs", "thrid"), "did you mean 'third'"),
+    "pairs without samples": (("sim", "run", "rps", "--pairs", "iid"), "--samples"),
+    "no such pair of test and objective": (("sim", "check", "dpo", "--test", "minority-10"), "two players"),
+    "few steps": (("sim", "check", "inpo", "--test", "rps", "--steps", 3), "at least 100"),
+    "nash-md has no best step": (("sim", "tune", "random", "--rule", "nash-md"), "off the equilibrium"),
+    "nothing holds": (
+        ("sim", "run", "rps", "--rule", "eo-mnpo", "-t", 0, "--external-tau", 0),
+        "not all be 0",
+    ),
+    "too many externals": (
+        ("sim", "run", "rps", "--rule", "inpo", "--external", "third.json"),
+        "needs 0 external",
+    ),
+    "no jobs": (("sim", "sweep", "rps", "--jobs", 0, "--out", "sw"), "jobs must be"),
     "samples of a group": (("sim", "run", "minority", "-n", 3, "--samples", 5), "pairwise payoffs"),
     "negative tolerance": (("sim", "verify", "rps", "third.json", "--tol", -1), "tolerance"),
 }

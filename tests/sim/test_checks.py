@@ -65,6 +65,11 @@ def test_broken_rules_fail():
         assert judge(name, rule, case, case.game(), 4000).verdict != "equilibrium", name
 
 
+def test_slow_is_not_called_cycling():
+    case = CASES["rps"]
+    assert judge("slow", inpo(0.02, case.tau), case, case.game(), 1000).verdict == "equilibrium"
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="did you mean 'td-mnpo'"):
         check(["td-mpno"])

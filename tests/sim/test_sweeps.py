@@ -67,6 +67,24 @@ def test_what_diverges_is_said_and_never_nan(tmp_path):
     assert all(gap is not None and gap == gap for gap in curve["median"])
 
 
+def test_cells_are_what_they_compute(tmp_path):
+    """One cell for one computation, another for another content of a file; damaged ones are computed again."""
+    assert len(cells(["rps"], ["sppo", "sppo"], [2, 2], [0.1, 0.2], [0.5, 0.50])) == 1
+    game = tmp_path / "g.csv"
+    game.write_text("0.5,0.9\n0.1,0.5\n")
+    first = cells([str(game)], ["inpo"], [2], [0.1], [0.5], seeds=2, steps=5)
+    table = parquet.read_table(sweep(first, tmp_path / "s"))
+    (part,) = (tmp_path / "s" / "cells").glob("*.parquet")
+    part.write_bytes(part.read_bytes()[:50])
+    assert parquet.read_table(sweep(first, tmp_path / "s")).equals(table)
+    game.write_text("0.5,0.2\n0.8,0.5\n")
+    second = cells([str(game)], ["inpo"], [2], [0.1], [0.5], seeds=2, steps=5)
+    with pytest.raises(ValueError, match="another sweep"):
+        sweep(second, tmp_path / "s")
+    (tmp_path / "begun" / "cells").mkdir(parents=True)
+    sweep(second, tmp_path / "begun")
+
+
 def test_bad_sweeps_are_refused(laid, tmp_path):
     with pytest.raises(ValueError, match="did you mean 'inpo'"):
         cells(["rps"], ["inpoo"], [2], [0.1], [0.1])
