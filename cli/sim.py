@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from mnpo.cli import options as opt
 from mnpo.cli import sim_games, sim_methods
 from mnpo.cli.recording import progress as progress_bar
 from mnpo.cli.recording import recorded
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Solve, play and verify preference games. Without a command: the default study.",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mnpo.games import Game
 from mnpo.gaps import exploitability_of
-from mnpo.numerics import Array, as_policies, normalise_log, safe_log
+from mnpo.numerics import Array, as_policies, mean_of_others, normalise_log, safe_log
 from mnpo.rules import (
     Anchors,
     External,
@@ -316,7 +316,7 @@ class Blend:
         for lag, weight in self._own:
             logits = logits + weight * past[lag]
         for lag, weight in self._others:
-            logits = logits + weight * _mean_of_others(past[lag])
+            logits = logits + weight * mean_of_others(past[lag])
         return np.asarray(logits)
 
     def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
@@ -376,14 +376,6 @@ def _laid_out(number: Number) -> Any:
     """Give a rule's number the axes of a profile: (..., p) -> (..., p, 1, 1)."""
     array = np.asarray(number, dtype=np.float64)
     return array[..., None, None] if array.ndim else float(array)
-
-
-def _mean_of_others(log_policies: Array) -> Array:
-    """(..., p, X, A): the mean of the other players' log-policies (of the one that all share, itself)."""
-    players = log_policies.shape[-3]
-    if players == 1:
-        return log_policies
-    return (log_policies.sum(axis=-3, keepdims=True) - log_policies) / (players - 1)
 
 
 def _sum_over_players(values: Array, players: int) -> Array:

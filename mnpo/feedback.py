@@ -13,7 +13,7 @@ import numpy as np
 
 from mnpo.choices import choose
 from mnpo.games import Game
-from mnpo.numerics import Array
+from mnpo.numerics import Array, mean_of_others
 
 #: How pairs can be drawn, and what is learnt from them. "Right": the targets are unbiased, so that the solution
 #: tends to the advantage with the number of pairs; with few, rare responses are credited with less.
@@ -66,7 +66,8 @@ class Sampled:
             if self.pairs == "iid":
                 target = self._label(_entries(wins, first, second)) - 0.5
             else:
-                third = self._draw(_others(opponents), self.samples)
+                # One draw from the mixture of the others has their mean win rate.
+                third = self._draw(mean_of_others(opponents), self.samples)
                 target = self._label(_entries(wins, first, third)) - self._label(
                     _entries(wins, second, third)
                 )
@@ -90,14 +91,6 @@ class Sampled:
         best = np.take_along_axis(drawn, scores.argmax(-1)[..., None], axis=-1)[..., 0]
         worst = np.take_along_axis(drawn, scores.argmin(-1)[..., None], axis=-1)[..., 0]
         return best, worst
-
-
-def _others(policies: Array) -> Array:
-    """The mixture of the other players' policies: one draw from it has their mean win rate."""
-    players = policies.shape[-3]
-    if players == 1:
-        return policies
-    return (policies.sum(axis=-3, keepdims=True) - policies) / (players - 1)
 
 
 def _entries(wins: Array, rows: np.ndarray, columns: np.ndarray) -> Array:

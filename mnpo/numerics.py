@@ -76,6 +76,18 @@ def integer_power(base: Array, exponent: int) -> Array:
     return np.ones_like(base) if result is None else result
 
 
+def mean_of_others(profile: Array) -> Array:
+    """Return, for each player, the mean of the other players' rows; of one row that all share, itself.
+
+    Args:
+        profile: (..., p, X, A), probabilities or their logarithms.
+    """
+    players = profile.shape[-3]
+    if players == 1:
+        return profile
+    return (profile.sum(axis=-3, keepdims=True) - profile) / (players - 1)
+
+
 def products_of_others(factors: Array, axis: int) -> Array:
     """Return, for each index i along an axis, the product of all factors but the i-th, in linear time.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mnpo.numerics import ROUNDING, Array, as_array
+from mnpo.numerics import ROUNDING, Array, as_array, mean_of_others
 from mnpo.oracles.base import Oracle, copies
 
 
@@ -56,8 +56,7 @@ class Pairwise(Oracle):
 
     def win_probabilities(self, policies: Array) -> Array:
         """See `Oracle.win_probabilities`. One matrix-vector product per player."""
-        players = policies.shape[-3]
-        return self._wins((policies.sum(axis=-3, keepdims=True) - policies) / (players - 1))
+        return self._wins(mean_of_others(policies))
 
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`."""
