@@ -150,8 +150,8 @@ def sweep(
     finished = len(laid) - len(todo)
     with _cluster(backend, address):
         tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
-        for cell, rows in tasks:
-            _write_table(rows, folder / "cells" / f"{cell.key}.parquet")
+        for cell, table in tasks:
+            _write_table(table, folder / "cells" / f"{cell.key}.parquet")
             finished += 1
             if progress:
                 progress(cell.label, finished, len(laid))
@@ -196,8 +196,9 @@ def _content(game: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else __version__
 
 
-def _keyed(cell: Cell) -> tuple[Cell, list[dict[str, Any]]]:
-    return cell, run_cell(cell)
+def _keyed(cell: Cell) -> tuple[Cell, Any]:
+    """One task: a cell and its table, made where the cell was run so that the parent only writes it."""
+    return cell, _table(run_cell(cell))
 
 
 def _batches(cell: Cell, tau: float) -> Iterator[tuple[list[int], Game, Array | None]]:
@@ -297,17 +298,22 @@ def _check_backend(backend: str) -> None:
         raise ValueError(f"backend {backend} is not installed (no package {package})")
 
 
-def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+def _table(rows: list[dict[str, Any]]) -> Any:
     import pyarrow as arrow
-    import pyarrow.parquet as parquet
 
     kinds = {
         "game": arrow.string(), "rule": arrow.string(), "players": arrow.int32(), "tau": arrow.float64(),
         "eta": arrow.float64(), "seed": arrow.int32(), "step": arrow.int64(), "oracle_calls": arrow.int64(),
         "gap": arrow.float64(), "average_gap": arrow.float64(), "diverged": arrow.bool_(),
     }  # fmt: skip
+    return arrow.Table.from_pylist(rows, schema=arrow.schema(kinds))
+
+
+def _write_table(table: Any, path: Path) -> None:
+    import pyarrow.parquet as parquet
+
     partial = path.with_suffix(".partial")
-    parquet.write_table(arrow.Table.from_pylist(rows, schema=arrow.schema(kinds)), partial)
+    parquet.write_table(table, partial)
     os.replace(partial, path)
 
 
