@@ -100,6 +100,8 @@ class Objective:
         anchor: what it is anchored on: "reference", "current", "rule" or "none".
         iterated: whether it is meant to be repeated with π_t as the new sampler.
         smooth: whether it has derivatives everywhere.
+        columns: what it must know of each response besides log-probabilities: "reward", "win", "gamma"; or
+            "kl", the batch's estimate.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Objective:
     anchor: str
     iterated: bool = False
     smooth: bool = True
+    columns: tuple[str, ...] = ()
 
 
 OBJECTIVES: dict[str, Objective] = {}
@@ -130,10 +133,11 @@ def _register(
     *,
     iterated: bool = False,
     smooth: bool = True,
+    columns: tuple[str, ...] = (),
     **parameters: float,
 ) -> Callable[[Loss], Loss]:
     def register(loss: Loss) -> Loss:
-        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated, smooth)
+        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated, smooth, columns)
         return loss
 
     return register
@@ -201,7 +205,7 @@ def onpo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     return (p.h_current - eta / 2) ** 2
 
 
-@_register("sppo", "SPPO 2405.00675", "current", iterated=True, eta=1.0)
+@_register("sppo", "SPPO 2405.00675", "current", iterated=True, columns=("win",), eta=1.0)
 def sppo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     """(log π_θ/π_t(y) − η(P̂(y ≻ π_t) − ½))², summed over both responses."""
     winner = p.policy_w - p.current_w - eta * (p.win_w - 0.5)
@@ -209,7 +213,7 @@ def sppo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     return winner**2 + loser**2
 
 
-@_register("dno", "DNO 2404.03715", "current", iterated=True, eta=1.0)
+@_register("dno", "DNO 2404.03715", "current", iterated=True, columns=("win",), eta=1.0)
 def dno(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     """−σ(δ) log σ(h_t/η) − σ(−δ) log σ(−h_t/η), δ the gap of win rates against π_t."""
     gap, z = p.win_w - p.win_l, p.h_current / eta
@@ -243,25 +247,25 @@ def ipo(ops: Ops, p: Pairs, *, tau: float) -> Tensor:
     return (p.h_ref - 1 / (2 * tau)) ** 2
 
 
-@_register("distill-dpo", "RPO 2502.00203 (its table prints ∞ for the target)", beta=1.0)
+@_register("distill-dpo", "RPO 2502.00203 (its table prints ∞ for the target)", columns=("reward",), beta=1.0)
 def distill_dpo(ops: Ops, p: Pairs, *, beta: float) -> Tensor:
     """(β h_ref − (r(y_w) − r(y_l)))²; the source has β = 1."""
     return (beta * p.h_ref - (p.reward_w - p.reward_l)) ** 2
 
 
-@_register("rpo", "RPO 2502.00203 with D_bwd", beta=0.1, eta=1.0)
+@_register("rpo", "RPO 2502.00203 with D_bwd", columns=("reward",), beta=0.1, eta=1.0)
 def rpo(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_bwd(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return backward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
 
 
-@_register("rpo-sq", "RPO 2502.00203 with D_sq", beta=0.1, eta=1.0)
+@_register("rpo-sq", "RPO 2502.00203 with D_sq", columns=("reward",), beta=0.1, eta=1.0)
 def rpo_squared(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_sq(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return squared(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
 
 
-@_register("rpo-fwd", "RPO 2502.00203 with D_fwd", beta=0.1, eta=1.0)
+@_register("rpo-fwd", "RPO 2502.00203 with D_fwd", columns=("reward",), beta=0.1, eta=1.0)
 def rpo_forward(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_fwd(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return forward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
@@ -273,7 +277,7 @@ def r_dpo(ops: Ops, p: Pairs, *, beta: float, alpha: float) -> Tensor:
     return _logistic(ops, beta * p.h_ref + alpha * (p.length_w - p.length_l))
 
 
-@_register("gshf", "GSHF", beta=0.1)
+@_register("gshf", "GSHF", columns=("gamma",), beta=0.1)
 def gshf(ops: Ops, p: Pairs, *, beta: float) -> Tensor:
     """−log σ(β h_ref + Γ(y_w) − Γ(y_l))."""
     return _logistic(ops, beta * p.h_ref + p.gamma_w - p.gamma_l)
@@ -300,7 +304,7 @@ _register("f-dpo-alpha", "f-DPO, f' = (1 − u^−α)/α", beta=0.1, alpha=0.5)(
 )
 
 
-@_register("kto", "KTO (its sign corrected)", beta=0.1, weight_w=1.0, weight_l=1.0)
+@_register("kto", "KTO (its sign corrected)", columns=("kl",), beta=0.1, weight_w=1.0, weight_l=1.0)
 def kto(ops: Ops, p: Pairs, *, beta: float, weight_w: float, weight_l: float) -> Tensor:
     """λ_w(1 − σ(β log π/π_ref(y_w) − z)) + λ_l(1 − σ(z − β log π/π_ref(y_l))), z = β KL without gradient."""
     z = beta * p.kl

@@ -15,12 +15,13 @@ Numbers in a rule are floats, or arrays of shape (..., p) that broadcast with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mnpo.choices import choose
 from mnpo.numerics import Array, as_array
 
 Number = float | Array
@@ -258,6 +259,11 @@ _NAMES: dict[type, str] = {
 }
 
 
+_SOURCES: dict[str, Callable[..., Anchor]] = {
+    _NAMES[kind]: kind for kind in (Reference, Own, Opponents, External)
+}
+
+
 def _fields(part: Anchor | Credit) -> dict[str, Any]:
     name = _NAMES[type(part)]
     if not isinstance(part, WinRateAt):
@@ -270,3 +276,38 @@ def _fields(part: Anchor | Credit) -> dict[str, Any]:
 
 def _plain(value: Number) -> Any:
     return np.asarray(value).tolist()
+
+
+def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
+    """Build a rule from plain data: what `UpdateRule.as_dict` returns, or a configuration file's.
+
+    Args:
+        data: "eta"; "anchors", a list of {"source", "weight"} with "lag" or "index" where the source has one;
+            optionally "name", "refresh" and "advantage", a list of {"source": "win-rate", "weight", "lag"}, by
+            default the win rate against the current policies.
+
+    Raises:
+        ValueError: a key that is missing or unknown, or a rule that is none (`UpdateRule`).
+    """
+    given = {key: value for key, value in data.items() if key not in ("tau", "oracle_calls")}
+    unknown = sorted(set(given) - {"name", "eta", "anchors", "advantage", "refresh"})
+    if unknown or not {"eta", "anchors"} <= set(given):
+        what = f"unknown key {unknown[0]!r}" if unknown else "needs the keys 'eta' and 'anchors'"
+        raise ValueError(f"a rule given by its anchors: {what}")
+    anchors = tuple(_part(entry, _SOURCES, "anchor") for entry in given["anchors"])
+    credits = given.get("advantage") or [{"source": "win-rate"}]
+    advantage = tuple(_part(entry, {"win-rate": WinRate}, "advantage") for entry in credits)
+    return UpdateRule(
+        given.get("name") or "custom", float(given["eta"]), anchors, advantage, given.get("refresh")
+    )
+
+
+def _part(entry: Any, sources: Mapping[str, Callable[..., Any]], kind: str) -> tuple[Any, float]:
+    if not isinstance(entry, Mapping) or "source" not in entry:
+        raise ValueError(f"each {kind} of a rule needs a 'source'; found {entry!r}")
+    fields = {key: value for key, value in entry.items() if key not in ("source", "weight")}
+    build = choose(str(entry["source"]), sources, f"{kind} source")
+    try:
+        return build(**fields), float(entry.get("weight", 1.0))
+    except (TypeError, ValueError):
+        raise ValueError(f"{kind} {entry['source']!r} cannot be read: {dict(entry)!r}") from None
