@@ -1,0 +1,326 @@
+"""Preference data as people publish it, read into one kind of row.
+
+Known are the formats of the Hub as TRL documents them (standard and conversational, with and without a prompt of
+its own), `all_generated_responses` with `all_rm_scores` (princeton-nlp), and the dialogues of Anthropic's hh-rlhf.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mnpo.llm import tiny
+
+Message = dict[str, str]
+Text = str | list[Message]
+
+#: Optional numbers of a row and the names that data sets have for them; the first is ours.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "preference": ("preference", "preference_probability", "chosen_probability"),
+    "win_chosen": ("win_chosen", "chosen_win_rate"),
+    "win_rejected": ("win_rejected", "rejected_win_rate"),
+    "reward_chosen": ("reward_chosen", "score_chosen", "chosen_score", "chosen_reward"),
+    "reward_rejected": ("reward_rejected", "score_rejected", "rejected_score", "rejected_reward"),
+    "gamma_chosen": ("gamma_chosen", "uncertainty_chosen"),
+    "gamma_rejected": ("gamma_rejected", "uncertainty_rejected"),
+    "margin": ("margin",),
+}
+_PROBABILITIES = ("preference", "win_chosen", "win_rejected")
+_SCORED = ("all_generated_responses", "all_rm_scores")
+_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
+_HH_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+class Malformed(ValueError):
+    """A row that is no preference pair; says why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A preference pair as text.
+
+    Attributes:
+        number: its place in the source, counted from 1; a line number for JSONL.
+        prompt: a text, or the messages of a conversation.
+        chosen, rejected: a text, or messages that follow the prompt.
+        numbers: those of `NUMBERS` that the row has.
+    """
+
+    number: int
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+Raw = tuple[int, Mapping[str, Any] | Malformed]
+
+
+def read(
+    name: str,
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Row | tuple[int, Malformed]]:
+    """Read preference pairs.
+
+    Args:
+        name: a JSONL file (.jsonl, .json, also .gz), a Parquet file, a folder of either or of a saved data set, a
+            data set on the Hub, or "tiny:pairs:<count>" for pairs made on the spot.
+        config: configuration of a data set on the Hub.
+        split: of a saved data set or one on the Hub; "train" unless given.
+        limit: read at most so many rows.
+        columns: our name -> the data set's name, where they differ.
+
+    Yields:
+        Rows, and for malformed ones their number and what is wrong.
+
+    Raises:
+        ValueError: no such data, or columns that are no preference data (says which are missing).
+    """
+    renamed = dict(columns or {})
+    first: Mapping[str, Any] | None = None
+    good = False
+    for number, raw in islice(_raw(name, config, split), limit):
+        if isinstance(raw, Malformed):
+            yield number, raw
+            continue
+        row = _rename(raw, renamed)
+        first = row if first is None else first
+        try:
+            yield as_row(number, row)
+            good = True
+        except Malformed as reason:
+            yield number, reason
+    if first is not None and not good:
+        _check_columns(name, first)
+
+
+def as_row(number: int, raw: Mapping[str, Any]) -> Row:
+    """Read one row of any known format.
+
+    Raises:
+        Malformed: what is wrong with it.
+    """
+    numbers = _numbers(raw)
+    if all(raw.get(name) is not None for name in _SCORED):
+        return _best_and_worst(number, raw, numbers)
+    for name in ("chosen", "rejected"):
+        if raw.get(name) is None:
+            raise Malformed(f"no {name!r}")
+    prompt, chosen, rejected = raw.get("prompt"), raw["chosen"], raw["rejected"]
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise Malformed("'chosen' and 'rejected' are of different kinds")
+    if isinstance(chosen, str):
+        if prompt is None and _HH_TURN.match(chosen) and _HH_TURN.match(rejected):
+            return _split_messages(number, _hh_messages(chosen), _hh_messages(rejected), numbers)
+        if prompt is None:
+            return _split_text(number, chosen, rejected, numbers)
+        if isinstance(prompt, str):
+            return Row(number, prompt, chosen, rejected, numbers)
+        return Row(number, _messages(prompt, "prompt"), _answer(chosen), _answer(rejected), numbers)
+    chosen, rejected = _messages(chosen, "chosen"), _messages(rejected, "rejected")
+    if prompt is None:
+        return _split_messages(number, chosen, rejected, numbers)
+    start = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
+    # Some data sets repeat the prompt in both conversations; its text is then that of the first user turn.
+    if chosen[: len(start)] == start and rejected[: len(start)] == start:
+        chosen, rejected = chosen[len(start) :], rejected[len(start) :]
+    elif any(side and side[0]["role"] != "assistant" for side in (chosen, rejected)):
+        return _split_messages(number, chosen, rejected, numbers)
+    return Row(number, start, chosen, rejected, numbers)
+
+
+# --- formats --------------------------------------------------------------------------------------------------
+
+
+def _best_and_worst(number: int, raw: Mapping[str, Any], numbers: dict[str, float]) -> Row:
+    """The responses with the highest and the lowest score; their scores are the rewards."""
+    responses, scores = raw[_SCORED[0]], raw[_SCORED[1]]
+    if not (isinstance(responses, list) and isinstance(scores, list)) or len(responses) != len(scores):
+        raise Malformed(f"{_SCORED[0]!r} and {_SCORED[1]!r} are not lists of the same length")
+    if len(scores) < 2 or not all(_is_number(score) for score in scores):
+        raise Malformed(f"{_SCORED[1]!r} needs at least two finite numbers")
+    if not all(isinstance(response, str) for response in responses):
+        raise Malformed(f"{_SCORED[0]!r} are not texts")
+    prompt = raw.get("prompt")
+    if prompt is None:
+        raise Malformed("no 'prompt'")
+    best, worst = scores.index(max(scores)), scores.index(min(scores))
+    start = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
+    rewards = {"reward_chosen": float(scores[best]), "reward_rejected": float(scores[worst])}
+    return Row(number, start, _answer(responses[best]), _answer(responses[worst]), {**numbers, **rewards})
+
+
+def _answer(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _hh_messages(text: str) -> list[Message]:
+    parts = _HH_TURN.split(text)[1:]
+    return [
+        {"role": _HH_ROLES[role], "content": content.strip()}
+        for role, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _split_messages(
+    number: int, chosen: list[Message], rejected: list[Message], numbers: dict[str, float]
+) -> Row:
+    """Take the turns that both conversations begin with as the prompt."""
+    shared = _alike(chosen, rejected)
+    if shared == len(chosen) == len(rejected):
+        shared -= 1  # identical: both responses are the last turn
+    if shared < 1:
+        raise Malformed("the two conversations do not begin alike")
+    prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+    for name, side in (("chosen", chosen), ("rejected", rejected)):
+        if len(side) != 1 or side[0]["role"] != "assistant":
+            raise Malformed(
+                f"{name!r} must end with one assistant turn after what both share; it has {len(side)}"
+            )
+    return Row(number, prompt, chosen, rejected, numbers)
+
+
+def _split_text(number: int, chosen: str, rejected: str, numbers: dict[str, float]) -> Row:
+    """Take the text that both begin with, up to its last space, as the prompt."""
+    shared = _alike(chosen, rejected)
+    cut = max(chosen.rfind(" ", 0, shared), chosen.rfind("\n", 0, shared))
+    if cut < 1:
+        raise Malformed("there is no 'prompt', and 'chosen' and 'rejected' do not begin alike")
+    return Row(number, chosen[:cut], chosen[cut:], rejected[cut:], numbers)
+
+
+def _alike(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Return how many leading elements are the same."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _messages(value: Any, name: str) -> list[Message]:
+    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
+        raise Malformed(f"{name!r} is neither a text nor a list of messages")
+    for turn in value:
+        if not (isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)):
+            raise Malformed(f"a message in {name!r} lacks a 'role' or a 'content' that is text")
+    return [{"role": turn["role"], "content": turn["content"]} for turn in value]
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, names in NUMBERS.items():
+        value = next((raw[other] for other in names if raw.get(other) is not None), None)
+        if value is None:
+            continue
+        if not _is_number(value):
+            raise Malformed(f"{name!r} is not a finite number")
+        if name in _PROBABILITIES and not 0 <= value <= 1:
+            raise Malformed(f"{name!r} is not between 0 and 1: {value:g}")
+        found[name] = float(value)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- sources --------------------------------------------------------------------------------------------------
+
+
+def _raw(name: str, config: str | None, split: str | None) -> Iterable[Raw]:
+    if name.startswith(tiny.PREFIX):
+        kind, _, count = name.removeprefix(tiny.PREFIX).partition(":")
+        if kind != "pairs" or not count.isdecimal():
+            raise ValueError(f"dataset {name}: made on the spot are tiny:pairs:<count>")
+        return enumerate(tiny.pairs(int(count)), start=1)
+    path = Path(name).expanduser()
+    if path.is_file() and re.search(r"\.jsonl?(\.gz)?$", path.name):
+        return _json_lines(path)
+    return _dataset(name, path, config, split)
+
+
+def _json_lines(path: Path) -> Iterator[Raw]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if number == 1 and line.lstrip().startswith(b"["):
+                    yield from _json_array(path, line + file.read())
+                    return
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except (json.JSONDecodeError, UnicodeDecodeError):
+                    yield number, Malformed("not JSON")
+                    continue
+                yield number, row if isinstance(row, dict) else Malformed("not a JSON object")
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _json_array(path: Path, content: bytes) -> Iterator[Raw]:
+    try:
+        rows = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        yield number, row if isinstance(row, dict) else Malformed("not a JSON object")
+
+
+def _dataset(name: str, path: Path, config: str | None, split: str | None) -> Iterable[Raw]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    files: list[str] = []
+    if path.is_file() and path.suffix == ".parquet":
+        files = [str(path)]
+    elif path.is_dir():
+        files = sorted(str(file) for file in path.glob("*.parquet"))
+    try:
+        if files:
+            table = datasets.Dataset.from_parquet(files)
+        elif path.is_dir():
+            table = datasets.load_from_disk(str(path))
+        elif path.exists():
+            raise ValueError(
+                "unknown kind of file; known are .jsonl, .json (also .gz), .parquet, a saved data set"
+            )
+        elif name.startswith((".", "/", "~")) or path.suffix in (".jsonl", ".json", ".gz", ".parquet"):
+            raise ValueError("no such file")
+        else:
+            table = datasets.load_dataset(name, config, split=split or "train")
+    except Exception as error:  # whatever a reader or a network can do
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"dataset {name}: {reason}") from None
+    if isinstance(table, dict):
+        if (split or "train") not in table:
+            raise ValueError(f"dataset {name} has no split {split or 'train'!r}; it has {', '.join(table)}")
+        table = table[split or "train"]
+    return enumerate(table, start=1)
+
+
+def _rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
+    if not renamed:
+        return raw
+    hidden = set(renamed.values())
+    kept = {key: value for key, value in raw.items() if key not in hidden}
+    return {**kept, **{ours: raw.get(theirs) for ours, theirs in renamed.items()}}
+
+
+def _check_columns(name: str, row: Mapping[str, Any]) -> None:
+    needed = {"prompt"} if all(column in row for column in _SCORED) else {"chosen", "rejected"}
+    missing = sorted(needed - set(row))
+    if missing:
+        raise ValueError(
+            f"dataset {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
+            f"{', '.join(sorted(row)) or 'none'} (give other names with columns.chosen=..)"
+        )
