@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mnpo import __version__
+from mnpo.cli.llm import app as llm_app
 from mnpo.cli.sim import app as sim_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(sim_app, name="sim")
+app.add_typer(llm_app, name="llm")
 
 
 def _print_version(wanted: bool) -> None:

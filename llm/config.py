@@ -1,0 +1,332 @@
+"""The configuration of a training run: packaged presets or YAML files, with `key=value` on top."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnpo.choices import choose, suggestion
+from mnpo.objectives import Objective, objective
+from mnpo.presets import RULES, make_rule
+from mnpo.rules import UpdateRule, rule_from_dict
+
+TARGETS = ("label", "win-rate", "reward", "margin")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run, resolved. Keys that are not listed here are those of transformers' TrainingArguments.
+
+    Attributes:
+        model_name_or_path: the policy that training starts from, π_t: a folder, a name on the Hub, or
+            "tiny:gemma2", "tiny:llama", "tiny:gpt2" for a small random model.
+        output_dir: where everything is written to.
+        dataset_name: preference pairs; a file, a folder, a name on the Hub, or "tiny:pairs:<count>".
+        dataset_config_name, dataset_split: of a data set on the Hub or a saved one.
+        columns: our column name -> the data set's.
+        max_samples: read at most so many rows.
+        eval_size: held-out pairs: a number, or a fraction below 1.
+        eval_dataset_name, eval_split: held-out pairs from elsewhere.
+        max_length, max_prompt_length: in tokens.
+        overlong: "truncate" (prompts on the left, responses on the right) or "drop".
+        objective: a name of `mnpo.objectives`, or {name, parameters}.
+        rule: the update rule of the MNPO objectives: a name of `mnpo.presets`, {name, eta, tau, ..} or
+            {eta, anchors}.
+        target: what h is regressed on (MNPO objectives): "label" η/2, or η times the gap of "win-rate" or "reward",
+            or the "margin".
+        reference_model_name_or_path: π_ref; the policy itself unless given.
+        past_models: π_{t−1}, π_{t−2}, ..; whatever is older is the last of them.
+        opponent_models: the other players' policies.
+        external_models: policies from elsewhere, with their own tokenizers.
+        tokenizer_name_or_path: the policy's own unless given.
+        chat_template_path: a Jinja file, instead of the tokenizer's.
+        gguf_file: which file, where a model folder holds weights in GGUF.
+        dtype: of the weights: float32 (with bf16=true the usual mixed precision), bfloat16, float16.
+        attn_implementation: transformers' name; eager for models with an attention soft-cap unless given.
+        trust_remote_code: whether code that comes with a model may run.
+        lora: PEFT's LoraConfig as keys; none: all weights are trained.
+        logprob_chunk: response positions whose logits are in memory at once; from a memory budget unless given.
+        training: TrainingArguments, as given.
+    """
+
+    model_name_or_path: str
+    output_dir: str
+    dataset_name: str
+    dataset_config_name: str | None = None
+    dataset_split: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    max_samples: int | None = None
+    eval_size: float = 0
+    eval_dataset_name: str | None = None
+    eval_split: str | None = None
+    max_length: int = 2048
+    max_prompt_length: int = 1800
+    overlong: str = "truncate"
+    objective: str | dict[str, Any] = "mnpo"
+    rule: str | dict[str, Any] | None = None
+    target: str = "label"
+    reference_model_name_or_path: str | None = None
+    past_models: list[str] = field(default_factory=list)
+    opponent_models: list[str] = field(default_factory=list)
+    external_models: list[str] = field(default_factory=list)
+    tokenizer_name_or_path: str | None = None
+    chat_template_path: str | None = None
+    gguf_file: str | None = None
+    dtype: str = "float32"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    lora: dict[str, Any] | None = None
+    logprob_chunk: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output_dir).expanduser()
+
+    def the_objective(self) -> tuple[Objective, dict[str, float]]:
+        """Return the objective and its parameters.
+
+        Raises:
+            ValueError: an unknown objective or parameter, or a parameter that is no number.
+        """
+        given = {"name": self.objective} if isinstance(self.objective, str) else dict(self.objective)
+        if "name" not in given:
+            raise ValueError(
+                "objective needs a name: objective=dpo, or objective.name=dpo objective.beta=0.1"
+            )
+        chosen = objective(str(given.pop("name")))
+        for key in given:
+            choose(key, chosen.parameters, f"parameter of objective {chosen.name}")
+        return chosen, {key: _coerce(value, float, f"objective.{key}") for key, value in given.items()}
+
+    def the_rule(self) -> UpdateRule | None:
+        """Return the update rule; None where the objective does without.
+
+        Raises:
+            ValueError: no rule for an objective that needs one, or a bad one.
+        """
+        chosen, _ = self.the_objective()
+        if chosen.anchor != "rule":
+            return None
+        if self.rule is None:
+            raise ValueError(
+                f"objective {chosen.name} needs a rule, for example rule=inpo rule.eta=1 rule.tau=0.1"
+            )
+        given = {"name": self.rule} if isinstance(self.rule, str) else dict(self.rule)
+        if "anchors" in given:
+            return rule_from_dict(given)
+        preset = choose(str(given.pop("name", "")), RULES, "rule")
+        for key in given:
+            choose(key, dict.fromkeys(preset.options), f"option of rule {preset.name}")
+        hints = typing.get_type_hints(preset.build)
+        known = {
+            key: _coerce(value, float if key in ("eta", "tau") else hints[key], f"rule.{key}")
+            for key, value in given.items()
+        }
+        missing = [option for option in ("eta", "tau") if option in preset.options and option not in known]
+        if missing:
+            raise ValueError(f"rule {preset.name} needs rule.{missing[0]}")
+        built = make_rule(preset.name, **known)
+        if not isinstance(built, UpdateRule):
+            raise ValueError(f"rule {preset.name} is not of the form that a model can be trained by")
+        return built
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the configuration as it would be written in a file: one level, all keys."""
+        flat = asdict(self)
+        return {**{key: value for key, value in flat.items() if key != "training"}, **self.training}
+
+
+def presets() -> dict[str, str]:
+    """Return the names of the packaged configurations and what each is for, its first comment line."""
+    folder = resources.files("mnpo.llm") / "presets"
+    texts = {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in folder.iterdir()}
+    return {name: text.splitlines()[0].lstrip("# ") for name, text in sorted(texts.items())}
+
+
+def load(source: str | None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Args:
+        source: a preset's name or a YAML file, which may name a preset to start from (`preset: ..`); None: "tiny".
+        overrides: `key=value` texts, dots for keys within keys; values are read as YAML.
+
+    Raises:
+        ValueError: no such preset or file, an unknown key (with the nearest one), or a value of the wrong kind.
+    """
+    raw = _read(source or "tiny")
+    for text in overrides:
+        _override(raw, text)
+    return resolve(raw)
+
+
+def resolve(raw: Mapping[str, Any]) -> Config:
+    """Check keys and values and fill in the defaults.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    own = {f.name: f for f in fields(Config) if f.name != "training"}
+    hints = typing.get_type_hints(Config)
+    others = _training_hints()
+    values: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key in own:
+            values[key] = _coerce(value, hints[key], key)
+        elif key in _FIXED:
+            raise ValueError(f"{key} is set by mnpo: {_FIXED[key]}")
+        elif key in others:
+            training[key] = _coerce(value, others[key], key)
+        else:
+            raise ValueError(f"unknown key {key!r}; {suggestion(key, [*own, *others])}")
+    for key, known in own.items():
+        needed = known.default is MISSING and known.default_factory is MISSING
+        if needed and values.get(key) is None:
+            raise ValueError(f"the configuration lacks {key}")
+    config = Config(**values, training=training)
+    choose(config.target, dict.fromkeys(TARGETS), "target")
+    choose(config.overlong, dict.fromkeys(("truncate", "drop")), "value of overlong")
+    for key, least in (("max_samples", 1), ("logprob_chunk", 1), ("eval_size", 0)):
+        value = getattr(config, key)
+        if value is not None and value < least:
+            raise ValueError(f"{key} must be at least {least}; found {value}")
+    config.the_objective()
+    config.the_rule()
+    return config
+
+
+def to_yaml(config: Config) -> str:
+    """Return the configuration as a YAML file that `load` reads back."""
+    return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+_FIXED = {
+    "remove_unused_columns": "its columns are all used",
+    "label_names": "there are no labels",
+    "resume_from_checkpoint": "the same command again resumes",
+    "load_best_model_at_end": "the final weights are the result",
+    "auto_find_batch_size": "a changed batch would be another run",
+    "do_train": "say mnpo llm fit",
+    "do_eval": "give eval_size or eval_dataset_name",
+    "do_predict": "it has no use here",
+}
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"no configuration {source}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+            raise ValueError(f"{source} must hold keys and values")
+        base = raw.pop("preset", None)
+        return raw if base is None else {**_read_preset(str(base)), **raw}
+    return _read_preset(source)
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    choose(name, presets(), "preset (or .yaml file)")
+    content = (resources.files("mnpo.llm") / "presets" / f"{name}.yaml").read_text("utf-8")
+    found: dict[str, Any] = yaml.safe_load(content)
+    return found
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"expected key=value; found {text!r}")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    *path, last = key.split(".")
+    place = raw
+    for part in path:
+        inner = place.get(part)
+        if inner is None or isinstance(inner, str):
+            inner = {} if inner is None else {"name": inner}
+        elif not isinstance(inner, dict):
+            raise ValueError(f"{key}: {part} has no keys of its own")
+        place[part] = dict(inner)
+        place = place[part]
+    place[last] = parsed
+
+
+@cache
+def _training_hints() -> dict[str, Any]:
+    from transformers import TrainingArguments
+
+    hints = typing.get_type_hints(TrainingArguments)
+    known = {f.name for f in fields(TrainingArguments) if f.init} - {"output_dir"}
+    return {key: hints[key] for key in sorted(known)}
+
+
+def _coerce(value: Any, hint: Any, key: str) -> Any:
+    """Return a value as what a key takes: YAML reads 5e-7 as text, and an integer is a number too.
+
+    Raises:
+        ValueError: a value of another kind.
+    """
+    kinds = list(_kinds(hint))
+    if value is None and type(None) in kinds:
+        return None
+    for kind in kinds:
+        if kind in (dict, list) and isinstance(value, kind):
+            return value
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value) if isinstance(value, float) else value
+        if kind is float and isinstance(value, str) and _number(value) is not None:
+            return _number(value)
+        if kind is str and isinstance(value, str):
+            return value
+    if list in kinds and isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if str in kinds and isinstance(value, bool | int | float):
+        return "no" if value is False else "yes" if value is True else str(value)
+    names = {dict: "keys and values", list: "a list", bool: "true or false", int: "a whole number",
+             float: "a number", str: "a text", type(None): "null"}  # fmt: skip
+    wanted = " or ".join(dict.fromkeys(names.get(kind, "a text") for kind in kinds))
+    raise ValueError(f"{key} must be {wanted}; found {value!r}")
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """Yield the plain kinds of value that an annotation admits."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from _kinds(part)
+    elif origin is typing.Literal:
+        yield from (type(value) for value in typing.get_args(hint))
+    elif origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        yield list
+    elif origin is dict or hint is Mapping:
+        yield dict
+    elif isinstance(hint, type) and hint in (bool, int, float, str, dict, list, type(None)):
+        yield hint
+    else:
+        yield str
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

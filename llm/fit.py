@@ -1,0 +1,271 @@
+"""The stage that trains: one policy fitted to scored pairs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_from_disk
+from transformers import TrainerCallback, TrainingArguments
+
+from mnpo.llm.columns import fit_columns
+from mnpo.llm.config import Config, to_yaml
+from mnpo.llm.models import load_model
+from mnpo.llm.processes import join, launched
+from mnpo.llm.stages import SCORES, Progress, policy_folder, policy_tokenizer, score_pairs
+from mnpo.llm.storage import read_json, whole_file, write_json
+from mnpo.llm.trainer import Collator, PairTrainer, drop_partial, last_checkpoint
+
+#: The record of a fit, in the output folder.
+RESULTS = "results.json"
+
+#: Keys that may change between two runs of the same fit.
+_FREE = (
+    "output_dir", "logging_", "log_", "report_to", "run_name", "project", "disable_tqdm", "save_", "eval_strategy",
+    "eval_steps", "eval_on_start", "eval_delay", "per_device_eval_batch_size", "dataloader_num_workers",
+    "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_timeout", "hub_", "push_to_hub",
+)  # fmt: skip
+
+
+def fit(config: Config, progress: Progress | None = None) -> dict[str, Any]:
+    """Score what is not scored, then train.
+
+    The same call again resumes at the last whole checkpoint, or returns what is done.
+
+    Args:
+        config: the run; everything is written below its `output_dir`.
+        progress: called as the work goes on.
+
+    Returns:
+        The record that stands in `<output_dir>/results.json`; the model stands in `<output_dir>/model`.
+
+    Raises:
+        ValueError: bad input, a loss that is not finite, or an output folder that holds another fit.
+    """
+    folder = config.folder / "fit"
+    _check_same(folder, {"config": _settings(config)})
+    scored = score_pairs(config, progress)
+    manifest = {"config": _settings(config), **scored["manifest"]}
+    _check_same(folder, manifest)
+    results = config.folder / RESULTS
+    done = read_json(results)
+    if (
+        done is not None
+        and read_json(folder / "manifest.json") is not None
+        and (config.folder / "model").is_dir()
+    ):
+        return {**done, "resumed": "complete"}
+    return _train(config, scored, manifest, progress)
+
+
+def finished(config: Config, stage: str) -> dict[str, Any]:
+    """Return the record that a stage left in the output folder."""
+    record: dict[str, Any] = read_json(config.folder / {"score": SCORES, "fit": RESULTS}[stage])
+    return record
+
+
+def _train(
+    config: Config, scored: dict[str, Any], manifest: dict[str, Any], progress: Progress | None
+) -> dict[str, Any]:
+    start = time.monotonic()
+    folder = config.folder / "fit"
+    processes = join(bool(config.training.get("use_cpu")))
+    home, tokenizer = policy_folder(config, processes), policy_tokenizer(config, processes)
+    if processes.first:
+        drop_partial(folder)
+        write_json(folder / "manifest.json", manifest)
+        with whole_file(config.folder / "config.yaml") as partial:
+            partial.write_text(to_yaml(config), encoding="utf-8")
+    processes.wait()
+    objective, parameters = config.the_objective()
+    splits: dict[str, Any] = {}
+    fields: tuple[str, ...] = ()
+    for name, rows in load_from_disk(scored["folder"]).items():
+        columns = fit_columns(config, rows)
+        kept = ["row", "prompt_ids", "chosen_ids", "rejected_ids", "kl_ids"]
+        splits[name] = rows.select_columns([column for column in kept if column in rows.column_names])
+        for column, values in columns.items():
+            splits[name] = splits[name].add_column(column, values)
+        fields = tuple(columns)
+    arguments = _arguments(config, folder)
+    model = load_model(
+        home,
+        dtype=config.dtype,
+        attn_implementation=config.attn_implementation,
+        gguf_file=config.gguf_file,
+        trust_remote_code=config.trust_remote_code,
+    )
+    if config.lora is not None:
+        model = _with_adapter(model, config.lora)
+    trainer = PairTrainer(
+        objective=objective,
+        parameters=parameters,
+        logprob_chunk=config.logprob_chunk,
+        model=model,
+        args=arguments,
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("eval"),
+        data_collator=Collator(tokenizer.pad_token_id, fields, mismatched="kl_reference" in fields),
+        processing_class=tokenizer,
+    )
+    _show_progress(trainer, progress)
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    metrics = trainer.evaluate() if "eval" in splits else {}
+    _save(trainer, config, processes.first)
+    rule = config.the_rule()
+    losses = [entry for entry in trainer.state.log_history if "loss" in entry]
+    record = {
+        "objective": {"name": objective.name, **objective.parameters, **parameters},
+        "rule": None if rule is None else rule.as_dict(),
+        "target": config.target,
+        "pairs": {name: len(split) for name, split in splits.items()},
+        "rows": scored["rows"],
+        "anchors": scored["anchors"],
+        "steps": trainer.state.global_step,
+        "loss": losses[-1]["loss"] if losses else None,
+        "eval": {key.removeprefix("eval_"): value for key, value in metrics.items()},
+        "log": trainer.state.log_history,
+        "processes": trainer.accelerator.num_processes,
+        "distributed": trainer.accelerator.distributed_type.value,
+        "seconds": time.monotonic() - start,
+        "resumed": None if checkpoint is None else checkpoint.name,
+        "model": str(config.folder / "model"),
+    }
+    if trainer.is_world_process_zero():
+        write_json(config.folder / RESULTS, record)
+    trainer.accelerator.wait_for_everyone()
+    return record
+
+
+def _arguments(config: Config, folder: Path) -> TrainingArguments:
+    given = {"logging_nan_inf_filter": False, "disable_tqdm": True, **config.training}
+    given.setdefault("data_seed", given.get("seed", 42))
+    if not torch.accelerator.is_available():
+        given |= _on_cpu(given)
+    try:
+        arguments = TrainingArguments(output_dir=str(folder), remove_unused_columns=False, **given)
+    except (TypeError, ImportError) as error:
+        raise ValueError(f"training arguments: {str(error).splitlines()[0]}") from None
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one process drives one GPU
+    return arguments
+
+
+def _on_cpu(given: dict[str, Any]) -> dict[str, Any]:
+    """What makes accelerate see several processes on a machine without GPUs."""
+    if not given.get("deepspeed") or not launched():
+        return {"use_cpu": True}
+    from accelerate.state import AcceleratorState, PartialState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    try:
+        PartialState(backend="gloo")
+    finally:
+        del os.environ["ACCELERATE_USE_DEEPSPEED"]
+    return {"accelerator_config": {**(given.get("accelerator_config") or {}), "use_configured_state": True}}
+
+
+def _with_adapter(model: Any, lora: dict[str, Any]) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise ValueError("lora needs the extra: pip install 'mnpo[peft]'") from None
+    try:
+        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"lora: {str(error).splitlines()[0]}") from None
+
+
+def _save(trainer: PairTrainer, config: Config, first: bool) -> None:
+    """Write the final weights, and the adapter beside them if one was trained, under names that appear whole."""
+    adapted = config.lora is not None
+    target = config.folder / ("adapter" if adapted else "model")
+    partial = config.folder / f".{target.name}.partial"
+    trainer.save_model(str(partial))
+    trainer.accelerator.wait_for_everyone()
+    if first:
+        shutil.rmtree(target, ignore_errors=True)
+        (partial / "training_args.bin").unlink(missing_ok=True)
+        partial.rename(target)
+    trainer.accelerator.wait_for_everyone()
+    if adapted and first:
+        _merge(config, target)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _merge(config: Config, adapter: Path) -> None:
+    """Write the model with the adapter merged into its weights."""
+    from peft import PeftModel
+
+    from mnpo.llm.models import load_tokenizer
+    from mnpo.llm.processes import Group
+    from mnpo.llm.storage import whole_folder
+
+    home = policy_folder(config, Group(0, 1, torch.device("cpu")))
+    base = load_model(
+        home, dtype=config.dtype, gguf_file=config.gguf_file, trust_remote_code=config.trust_remote_code
+    )
+    with whole_folder(config.folder / "model") as partial:
+        PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(partial)
+        load_tokenizer(adapter).save_pretrained(partial)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.as_dict().items() if not key.startswith(_FREE)}
+
+
+def _check_same(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse to continue another fit.
+
+    Raises:
+        ValueError: names the keys that differ.
+    """
+    there = read_json(folder / "manifest.json")
+    if there is None:
+        return
+    differing = []
+    for part, values in manifest.items():
+        known = there.get(part, {})
+        for key in sorted({*known, *values}):
+            if known.get(key) != values.get(key):
+                shown = f"{key}: {known.get(key)!r} there, {values.get(key)!r} here"
+                differing.append(shown if part == "config" else f"the content of {part} {key}")
+    if differing:
+        raise ValueError(
+            f"{folder.parent} holds a fit with another configuration ({'; '.join(differing)}); "
+            "choose another output_dir"
+        )
+
+
+class _Reporter(TrainerCallback):  # type: ignore[misc]
+    """Tells how far training is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._text = "fit"
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        shown = [f"{name} {logs[name]:.3g}" for name in ("loss", "accuracy", "kl") if logs and name in logs]
+        if shown and state.is_world_process_zero:
+            self._text = "fit " + " ".join(shown)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self._progress(self._text, state.global_step, state.max_steps)
+
+
+def _show_progress(trainer: PairTrainer, progress: Progress | None) -> None:
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if progress is not None:
+        trainer.add_callback(_Reporter(progress))

@@ -1,0 +1,170 @@
+"""Several processes for one run: torchrun's or accelerate's launcher, with packaged settings."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnpo.choices import suggestion
+from mnpo.llm.config import Config, to_yaml
+from mnpo.llm.processes import launched
+
+_ZERO: dict[str, Any] = {
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "bf16": {"enabled": "auto"},
+    "fp16": {"enabled": "auto"},
+    "zero_allow_untested_optimizer": True,
+    "zero_force_ds_cpu_optimizer": False,
+    "steps_per_print": 10**9,
+}
+
+#: What each way of sharing the work asks of transformers' Trainer.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "single": {},
+    "ddp": {},
+    "zero2": {"deepspeed": {**_ZERO, "zero_optimization": {"stage": 2, "overlap_comm": True}}},
+    "zero3": {
+        "deepspeed": {
+            **_ZERO,
+            "zero_optimization": {
+                "stage": 3,
+                "overlap_comm": True,
+                "stage3_gather_16bit_weights_on_model_save": True,
+            },
+        }
+    },
+    "fsdp": {
+        "fsdp": "full_shard auto_wrap",
+        "fsdp_config": {
+            "version": 2,
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "state_dict_type": "FULL_STATE_DICT",
+        },
+    },
+}
+
+#: Where a worker puts the line that says what went wrong.
+ERRORS = "MNPO_ERRORS"
+
+
+class WorkerFailed(RuntimeError):
+    """A process of a run failed in a way that is no bad input."""
+
+
+def run(
+    command: str,
+    config: Config,
+    here: Callable[[Config], Any],
+    *,
+    processes: int | None = None,
+    accelerate: str | None = None,
+) -> Any:
+    """Run a stage in this process or in several.
+
+    Args:
+        command: the stage, "score" or "fit".
+        config: the run.
+        here: the stage as a function, for this process.
+        processes: how many; by default one for each GPU, or one.
+        accelerate: a key of `SETTINGS`, or accelerate's own configuration file; by default "single" for one
+            process and "ddp" for more.
+
+    Returns:
+        What `here` returns, or None if other processes did the work.
+
+    Raises:
+        ValueError: unknown settings, or bad input that a process found.
+        WorkerFailed: a process that failed otherwise.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"num-processes must be at least 1; found {processes}")
+    count = processes or max(1, torch.cuda.device_count() if accelerate not in (None, "single") else 1)
+    mode = accelerate or ("single" if count == 1 else "ddp")
+    if mode == "single" and count > 1:
+        raise ValueError(f"accelerate=single is one process; found num-processes {count}")
+    file = Path(mode).expanduser()
+    if mode not in SETTINGS and not file.is_file():
+        raise ValueError(
+            f"unknown settings {mode!r} for accelerate, and no such file; {suggestion(mode, SETTINGS)}"
+        )
+    if mode == "fsdp" and not torch.accelerator.is_available():
+        raise ValueError(
+            "accelerate=fsdp needs GPUs: without them it is ignored; choose from ddp, zero2, zero3"
+        )
+    if mode in SETTINGS:
+        config = replace(config, training={**config.training, **SETTINGS[mode]})
+    if mode == "single" or launched():
+        return here(config)
+    with tempfile.TemporaryDirectory(prefix="mnpo-") as scratch:
+        resolved = Path(scratch) / "config.yaml"
+        resolved.write_text(to_yaml(config), encoding="utf-8")
+        arguments = ["-m", "mnpo.llm.worker", command, str(resolved)]
+        _launch(arguments, count, processes, None if mode in SETTINGS else file, Path(scratch))
+    return None
+
+
+def _launch(arguments: list[str], count: int, asked: int | None, file: Path | None, errors: Path) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    environment = {ERRORS: str(errors), "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    if not torch.cuda.is_available():
+        environment["DS_ACCELERATOR"] = "cpu"
+    previous = {key: os.environ.get(key) for key in environment}
+    os.environ.update(
+        {key: value for key, value in environment.items() if key not in os.environ or key == ERRORS}
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL)
+    try:
+        if file is None:
+            _torchrun(arguments, count)
+        else:
+            _accelerate(arguments, asked, file)
+    except ChildFailedError:
+        raise _failure(errors) from None
+    except SystemExit as stop:  # how accelerate's own launchers fail
+        if stop.code:
+            raise _failure(errors) from None
+    finally:
+        for key, value in previous.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _torchrun(arguments: list[str], count: int) -> None:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    settings = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=count, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        run_id=f"mnpo-{os.getpid()}", max_restarts=0, monitor_interval=0.1,
+    )  # fmt: skip
+    elastic_launch(settings, sys.executable)(*arguments)
+
+
+def _accelerate(arguments: list[str], count: int | None, file: Path) -> None:
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    given = ["--config_file", str(file)]
+    if count is not None:
+        given += ["--num_processes", str(count)]
+    launch_command(launch_command_parser().parse_args([*given, "--module", *arguments[1:]]))
+
+
+def _failure(errors: Path) -> Exception:
+    """Return the first line that a worker left, as the error that it was."""
+    for report in sorted(errors.glob("error-*")):
+        kind, _, message = report.read_text(encoding="utf-8").partition("\n")
+        return ValueError(message) if kind == "input" else WorkerFailed(message)
+    return WorkerFailed("a process of the run was killed or crashed; the same command again resumes")

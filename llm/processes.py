@@ -1,0 +1,59 @@
+"""The processes of a run: which one this is, and waiting for the others."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+#: How long processes wait for the one that fetches models and encodes the data.
+PATIENCE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that work together.
+
+    Attributes:
+        rank: this process's number.
+        world: how many there are.
+        device: where this process computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def launched() -> bool:
+    """Tell whether torchrun or accelerate started this process."""
+    return "LOCAL_RANK" in os.environ
+
+
+def join(use_cpu: bool = False) -> Group:
+    """Join the processes that torchrun or accelerate started; alone where none did.
+
+    The trainer that follows finds the group formed and uses it.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cpu")
+    if torch.cuda.is_available() and not use_cpu:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    if world > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
+    return Group(rank, world, device)

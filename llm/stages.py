@@ -1,0 +1,322 @@
+"""The stages of one iteration before fitting: pairs from data, and their scores under every anchor."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict, load_from_disk
+
+from mnpo.llm import tiny
+from mnpo.llm.anchors import REFERENCE, anchor_models, is_external
+from mnpo.llm.columns import check_columns
+from mnpo.llm.config import Config
+from mnpo.llm.formats import read
+from mnpo.llm.logprobs import attach
+from mnpo.llm.models import (
+    check_vocabulary,
+    check_weights,
+    find,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    vocabulary_fingerprint,
+)
+from mnpo.llm.pairs import Encoder, Report, content_digest, encode_rows
+from mnpo.llm.processes import Group, join
+from mnpo.llm.scores import Request, Store, digest, missing, score
+from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
+
+#: Called with what is being done, how much of it is done, and of how much.
+Progress = Callable[[str, int, int], None]
+
+#: The stage's record, in the output folder.
+SCORES = "scores.json"
+
+_SIDES = ("chosen", "rejected")
+
+
+def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, Any]:
+    """Encode the data and compute every anchor's log-probabilities that are not known yet.
+
+    One anchor model is in memory at a time; with several processes each scores its share.
+
+    Args:
+        config: the run; everything is written below its `output_dir`.
+        progress: called as the work goes on.
+
+    Returns:
+        The record that stands in `<output_dir>/scores.json`: `folder`, which holds the data set of pairs with the
+        columns <anchor>_chosen and <anchor>_rejected; `manifest`, digests of the pairs and of every anchor; `rows`,
+        what became of the data's rows; `anchors`, for each its name, model, how many responses were scored and
+        reused, seconds, and mean log-probabilities.
+
+    Raises:
+        ValueError: bad data or models; nothing that was computed is lost.
+    """
+    datasets.disable_progress_bars()
+    processes = join(bool(config.training.get("use_cpu")))
+    anchors = {name: _folder(config, model, processes) for name, model in anchor_models(config).items()}
+    tokenizer = policy_tokenizer(config, processes)
+    _check_tokenizers(config, tokenizer, anchors)
+    splits, reports = _pairs(config, tokenizer, processes)
+    records = []
+    for name, folder in anchors.items():
+        asked = _requests(config, name, folder, tokenizer, splits)
+        record, scores = _scores(config, name, folder, asked, tokenizer, processes, progress)
+        records.append(record)
+        for split, sides in scores.items():
+            for side, values in sides.items():
+                splits[split] = splits[split].add_column(f"{name}_{side}", values)
+    manifest = {
+        "pairs": reports["digests"],
+        "anchors": {name: Store(config.folder, _key(config, folder)).key for name, folder in anchors.items()},
+    }
+    target = config.folder / "scored"
+    if processes.first and read_json(target / "manifest.json") != manifest:
+        with whole_folder(target) as partial:
+            DatasetDict(splits).save_to_disk(str(partial))
+            write_json(partial / "manifest.json", manifest)
+    record = {"folder": str(target), "manifest": manifest, "rows": reports["rows"], "anchors": records}
+    if processes.first:
+        write_json(config.folder / SCORES, record)
+    processes.wait()
+    return record
+
+
+def policy_folder(config: Config, processes: Group) -> Path:
+    """Return the folder of the model that training starts from."""
+    return _folder(config, config.model_name_or_path, processes)
+
+
+def policy_tokenizer(config: Config, processes: Group) -> Any:
+    """Return the policy's tokenizer.
+
+    Raises:
+        ValueError: there is none, it does not fit the model, or a chat template that cannot be read.
+    """
+    folder = policy_folder(config, processes)
+    home = folder if config.tokenizer_name_or_path is None else find(config.tokenizer_name_or_path)
+    options: dict[str, Any] = {"gguf_file": config.gguf_file, "trust_remote_code": config.trust_remote_code}
+    tokenizer = load_tokenizer(home, **options)
+    check_vocabulary(tokenizer, folder, **options)
+    if config.chat_template_path is not None:
+        tokenizer.chat_template = Path(config.chat_template_path).read_text(encoding="utf-8")
+    return tokenizer
+
+
+def autocast_dtype(config: Config) -> torch.dtype | None:
+    """Return the precision that transformers' Trainer computes in, where it is not that of the weights."""
+    if config.training.get("bf16"):
+        return torch.bfloat16
+    return torch.float16 if config.training.get("fp16") else None
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------
+
+
+def _pairs(config: Config, tokenizer: Any, processes: Group) -> tuple[dict[str, Dataset], dict[str, Any]]:
+    """Return the encoded splits, written by the first process and read by all."""
+    target = config.folder / "pairs"
+    if processes.first:
+        sweep(config.folder)
+        splits, reports = _encode(config, tokenizer)
+        record = {
+            "rows": {name: report.as_dict() for name, report in reports.items()},
+            "digests": {name: content_digest(split) for name, split in splits.items()},
+        }
+        if read_json(target / "report.json") != json.loads(json.dumps(record)):
+            with whole_folder(target) as partial:
+                DatasetDict(splits).save_to_disk(str(partial))
+                write_json(partial / "report.json", record)
+    processes.wait()
+    stored = load_from_disk(str(target))
+    return dict(stored), read_json(target / "report.json")
+
+
+def _encode(config: Config, tokenizer: Any) -> tuple[dict[str, Dataset], dict[str, Report]]:
+    def encoded(name: str, split: str | None) -> tuple[Dataset, Report]:
+        rows = read(
+            name,
+            config=config.dataset_config_name,
+            split=split,
+            limit=config.max_samples,
+            columns=config.columns,
+        )
+        return encode_rows(
+            rows,
+            tokenizer,
+            max_length=config.max_length,
+            max_prompt_length=config.max_prompt_length,
+            drop_overlong=config.overlong == "drop",
+        )
+
+    train, report = encoded(config.dataset_name, config.dataset_split)
+    splits, reports = {"train": train}, {"train": report}
+    if config.eval_dataset_name is not None or config.eval_split is not None:
+        name = config.eval_dataset_name or config.dataset_name
+        splits["eval"], reports["eval"] = encoded(name, config.eval_split or config.dataset_split)
+    elif config.eval_size:
+        held = int(config.eval_size if config.eval_size >= 1 else round(config.eval_size * len(train)))
+        if not 1 <= held < len(train):
+            raise ValueError(f"eval_size must leave pairs to train on; found {held} of {len(train)} pairs")
+        order = np.random.default_rng(config.training.get("seed", 42)).permutation(len(train))
+        splits = {"train": train.select(np.sort(order[held:])), "eval": train.select(np.sort(order[:held]))}
+    mismatched = "kl" in config.the_objective()[0].columns
+    if mismatched:
+        splits = {name: _with_mismatched(split) for name, split in splits.items()}
+    check_columns(config, splits["train"].column_names)
+    return splits, reports
+
+
+def _with_mismatched(split: Dataset) -> Dataset:
+    """Add another row's response to each prompt, for KTO's estimate of KL."""
+    responses = list(split["chosen_ids"])
+    return split.add_column("kl_ids", [*responses[1:], responses[0]])
+
+
+# --- scores ---------------------------------------------------------------------------------------------------
+
+
+Asked = dict[str, dict[str, list[Request]]]
+
+
+def _requests(
+    config: Config, name: str, folder: Path, tokenizer: Any, splits: Mapping[str, Dataset]
+) -> Asked:
+    """Return split -> side -> token ids of prompts and responses, as the anchor reads them."""
+    asked: Asked = {}
+    encoder = None
+    if is_external(name):
+        encoder = Encoder(load_tokenizer(folder, trust_remote_code=config.trust_remote_code))
+    for split, rows in splits.items():
+        asked[split] = {}
+        for side in _SIDES:
+            if encoder is None:
+                asked[split][side] = list(zip(rows["prompt_ids"], rows[f"{side}_ids"], strict=True))
+            else:
+                asked[split][side] = [_as_read_by(encoder, row, side) for row in rows]
+        if name == REFERENCE and "kl_ids" in rows.column_names:
+            asked[split]["kl"] = list(zip(rows["prompt_ids"], rows["kl_ids"], strict=True))
+    return asked
+
+
+def _as_read_by(encoder: Encoder, row: Mapping[str, Any], side: str) -> Request:
+    prompt, text = json.loads(row["prompt"]), row[side]
+    response = text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+    found = encoder.encode(prompt, response, ended=not row[f"{side}_cut"])
+    return found.prompt, found.response
+
+
+def _scores(
+    config: Config,
+    name: str,
+    folder: Path,
+    asked: Asked,
+    tokenizer: Any,
+    processes: Group,
+    progress: Progress | None,
+) -> tuple[dict[str, Any], dict[str, dict[str, list[float]]]]:
+    """Return a record of what was done, and split -> side -> log-probabilities."""
+    start = time.monotonic()
+    store = Store(config.folder / "scores", _key(config, folder))
+    everything = [request for sides in asked.values() for requests in sides.values() for request in requests]
+    batches = missing(everything, store, int(config.training.get("per_device_eval_batch_size", 8)))
+    processes.wait()  # nobody writes before all have read
+    count = sum(map(len, batches))
+    if batches[processes.rank :: processes.world]:
+        model = load_model(
+            folder,
+            dtype=config.dtype,
+            attn_implementation=config.attn_implementation,
+            gguf_file=config.gguf_file,
+            trust_remote_code=config.trust_remote_code,
+        ).to(processes.device)
+        attach(model, chunk=config.logprob_chunk)
+        try:
+            score(
+                model,
+                batches[processes.rank :: processes.world],
+                store,
+                pad=tokenizer.pad_token_id,
+                device=processes.device,
+                autocast=autocast_dtype(config),
+                progress=None
+                if progress is None
+                else lambda done, total: progress(f"score {name}", done, total),
+            )
+        except ValueError as error:
+            raise ValueError(f"{name} ({folder}): {error}") from None
+        del model
+        gc.collect()
+        torch.cuda.empty_cache()
+    processes.wait()
+    known = store.load()
+    scores = {
+        split: {side: [known[digest(*request)] for request in requests] for side, requests in sides.items()}
+        for split, sides in asked.items()
+    }
+    record = {
+        "anchor": name,
+        "model": str(folder),
+        "scored": count,
+        "reused": len({digest(*request) for request in everything}) - count,
+        "seconds": time.monotonic() - start,
+        **{f"mean_{side}": float(np.mean(scores["train"][side])) for side in _SIDES},
+    }
+    return record, scores
+
+
+def _key(config: Config, folder: Path) -> dict[str, Any]:
+    """Say what log-probabilities depend on besides token ids."""
+    return {
+        "model": fingerprint(folder),
+        "dtype": config.dtype,
+        "autocast": str(autocast_dtype(config)),
+        "attention": config.attn_implementation,
+    }
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+def _folder(config: Config, name: str, processes: Group) -> Path:
+    """Find a model; small random ones and downloads are made by the first process."""
+    folder = None
+    if processes.first:
+        folder = tiny.build(name, config.folder) if name.startswith(tiny.PREFIX) else find(name)
+        check_weights(folder)
+    processes.wait()
+    if folder is None:
+        folder = tiny.build(name, config.folder) if name.startswith(tiny.PREFIX) else find(name)
+    return folder
+
+
+def _check_tokenizers(config: Config, tokenizer: Any, anchors: Mapping[str, Path]) -> None:
+    """Anchors that read the policy's token ids must mean the same tokens by them.
+
+    Raises:
+        ValueError: one that does not.
+    """
+    options: dict[str, Any] = {"gguf_file": config.gguf_file, "trust_remote_code": config.trust_remote_code}
+    own = vocabulary_fingerprint(tokenizer)
+    for name, folder in anchors.items():
+        if is_external(name):
+            continue
+        try:
+            other = load_tokenizer(folder, **options)
+        except ValueError:
+            other = None  # weights alone: an adapter, or a checkpoint without its tokenizer
+        if other is not None and vocabulary_fingerprint(other) != own:
+            raise ValueError(
+                f"the tokenizer of the {name} model {folder} does not match the policy's; "
+                "a model with a tokenizer of its own belongs under external_models"
+            )
+        check_vocabulary(tokenizer, folder, **options)

@@ -1,0 +1,47 @@
+"""What a launched process runs: `python -m mnpo.llm.worker STAGE CONFIG.yaml`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mnpo.llm.launch import ERRORS
+
+
+def main() -> int:
+    """Run a stage; what goes wrong is left in one file for the launching process to tell."""
+    command, file = sys.argv[1:3]
+    try:
+        from mnpo.llm.config import load
+        from mnpo.llm.fit import fit
+        from mnpo.llm.progress import progress, quiet
+        from mnpo.llm.stages import score_pairs
+
+        quiet()
+        stage = {"score": score_pairs, "fit": fit}[command]
+        with progress(int(os.environ.get("RANK", 0)) == 0) as report:
+            stage(load(file), report)
+    except (ValueError, OSError) as error:
+        return _tell("input", error, 2)
+    except Exception as error:
+        return _tell("failure", error, 1)
+    return 0
+
+
+def _tell(kind: str, error: Exception, status: int) -> int:
+    folder = os.environ.get(ERRORS)
+    line = " ".join((str(error) or type(error).__name__).split())
+    if folder is None:
+        print(f"mnpo: {line}", file=sys.stderr)
+        return status
+    (Path(folder) / f"error-{os.environ.get('RANK', '0')}").write_text(f"{kind}\n{line}", encoding="utf-8")
+    if os.environ.get("MNPO_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
