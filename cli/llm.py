@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,13 +94,13 @@ def presets(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the packaged configurations."""
     _needs_torch()
     from mnpo.cli import show_llm
-    from mnpo.llm.config import load, presets
+    from mnpo.llm.config import presets
 
-    names = presets()
+    rows = [{"name": name, **content} for name, content in presets().items()]
     if as_json:
-        _print_json([{"name": name, "purpose": purpose} for name, purpose in names.items()])
-        return
-    show_llm.presets([(load(name), name, purpose) for name, purpose in names.items()])
+        _print_json(rows)
+    else:
+        show_llm.presets(rows)
 
 
 @app.command("show-config")
@@ -166,3 +167,4 @@ def _needs_torch() -> None:
     ]
     if missing:
         raise ValueError(f"mnpo llm needs {', '.join(missing)}: pip install 'mnpo[llm]'")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown once, by us

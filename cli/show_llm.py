@@ -16,21 +16,21 @@ console = Console(highlight=False)
 #: At most this many steps of a fit are printed.
 MOST_STEPS = 12
 
-_SHOWN = ("loss", "margin", "accuracy", "kl", "logps/chosen", "logps/rejected", "length")
+_SHOWN = {
+    "loss": "loss", "margin": "margin", "accuracy": "accuracy", "kl": "kl", "logps/chosen": "log π(y_w)",
+    "logps/rejected": "log π(y_l)", "length": "length",
+}  # fmt: skip
 
 
-def presets(rows: list[tuple[Config, str, str]]) -> None:
+def presets(rows: list[dict[str, Any]]) -> None:
     """Print the packaged configurations."""
-    table = _table("preset", "model", "objective", "what for")
-    for config, name, purpose in rows:
-        rule = config.the_rule()
-        table.add_row(
-            name,
-            config.model_name_or_path,
-            config.the_objective()[0].name + ("" if rule is None else f" ({rule.name})"),
-            escape(purpose),
+    for row in rows:
+        rule = row.get("rule")
+        how = row["objective"] if rule is None else f"{row['objective']}, {rule['name']}"
+        console.print(
+            f"[bold]{escape(row['name'])}[/bold]  [dim]{escape(row['model_name_or_path'])}; {how}[/dim]"
         )
-    console.print(table)
+        console.print(f"    {escape(row['purpose'])}")
 
 
 def scored(record: dict[str, Any], config: Config) -> None:
@@ -50,7 +50,7 @@ def fitted(record: dict[str, Any], config: Config) -> None:
     """Print the course of training, the held-out pairs and where the model stands."""
     _rows(record["rows"])
     entries = [entry for entry in record["log"] if "loss" in entry]
-    table = _table("step", *_SHOWN, "grad norm", "tokens/s")
+    table = _table("step", *_SHOWN.values(), "grad", "tokens/s")
     if len(entries) > MOST_STEPS:
         entries = [entries[round(i * (len(entries) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
     for entry in entries:
@@ -77,7 +77,7 @@ def _rows(reports: dict[str, dict[str, Any]]) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    words = {"preset", "model", "objective", "what for", "anchor"}
+    words = {"anchor", "model"}
     for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", no_wrap=column != "what for")
+        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     return table

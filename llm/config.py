@@ -53,6 +53,7 @@ class Config:
         attn_implementation: transformers' name; eager for models with an attention soft-cap unless given.
         trust_remote_code: whether code that comes with a model may run.
         lora: PEFT's LoraConfig as keys; none: all weights are trained.
+        scores_dir: where log-probabilities are kept; runs may share it; `<output_dir>/scores` unless given.
         logprob_chunk: response positions whose logits are in memory at once; from a memory budget unless given.
         training: TrainingArguments, as given.
     """
@@ -84,6 +85,7 @@ class Config:
     attn_implementation: str | None = None
     trust_remote_code: bool = False
     lora: dict[str, Any] | None = None
+    scores_dir: str | None = None
     logprob_chunk: int | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -91,6 +93,11 @@ class Config:
     def folder(self) -> Path:
         """The output folder."""
         return Path(self.output_dir).expanduser()
+
+    @property
+    def scores_folder(self) -> Path:
+        """The folder of all stores of log-probabilities."""
+        return self.folder / "scores" if self.scores_dir is None else Path(self.scores_dir).expanduser()
 
     def the_objective(self) -> tuple[Objective, dict[str, float]]:
         """Return the objective and its parameters.
@@ -146,11 +153,12 @@ class Config:
         return {**{key: value for key, value in flat.items() if key != "training"}, **self.training}
 
 
-def presets() -> dict[str, str]:
-    """Return the names of the packaged configurations and what each is for, its first comment line."""
+def presets() -> dict[str, dict[str, Any]]:
+    """Return the packaged configurations as they are written, with `purpose`, their first comment line."""
     folder = resources.files("mnpo.llm") / "presets"
     texts = {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in folder.iterdir()}
-    return {name: text.splitlines()[0].lstrip("# ") for name, text in sorted(texts.items())}
+    purposes = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
+    return {name: {"purpose": purposes[name], **yaml.safe_load(texts[name])} for name in sorted(texts)}
 
 
 def load(source: str | None, overrides: Sequence[str] = ()) -> Config:

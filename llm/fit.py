@@ -25,9 +25,10 @@ RESULTS = "results.json"
 
 #: Keys that may change between two runs of the same fit.
 _FREE = (
-    "output_dir", "logging_", "log_", "report_to", "run_name", "project", "disable_tqdm", "save_", "eval_strategy",
-    "eval_steps", "eval_on_start", "eval_delay", "per_device_eval_batch_size", "dataloader_num_workers",
-    "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_timeout", "hub_", "push_to_hub",
+    "output_dir", "scores_dir", "logging_", "log_", "report_to", "run_name", "project", "disable_tqdm", "save_",
+    "eval_strategy", "eval_steps", "eval_on_start", "eval_delay", "per_device_eval_batch_size",
+    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_timeout", "hub_",
+    "push_to_hub",
 )  # fmt: skip
 
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import re
+import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyarrow import parquet
+
+from mnpo.choices import choose
 from mnpo.llm import tiny
 
 Message = dict[str, str]
@@ -34,6 +39,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 }
 _PROBABILITIES = ("preference", "win_chosen", "win_rejected")
 _SCORED = ("all_generated_responses", "all_rm_scores")
+_COLUMNS = ("prompt", "chosen", "rejected", *_SCORED, *NUMBERS)
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -77,7 +83,7 @@ def read(
         name: a JSONL file (.jsonl, .json, also .gz), a Parquet file, a folder of either or of a saved data set, a
             data set on the Hub, or "tiny:pairs:<count>" for pairs made on the spot.
         config: configuration of a data set on the Hub.
-        split: of a saved data set or one on the Hub; "train" unless given.
+        split: of a folder or a data set on the Hub; "train" unless given.
         limit: read at most so many rows.
         columns: our name -> the data set's name, where they differ.
 
@@ -85,24 +91,28 @@ def read(
         Rows, and for malformed ones their number and what is wrong.
 
     Raises:
-        ValueError: no such data, or columns that are no preference data (says which are missing).
+        ValueError: no such data or split, no rows, missing columns (says which), or no preference pair at all.
     """
     renamed = dict(columns or {})
-    first: Mapping[str, Any] | None = None
-    good = False
+    for ours in renamed:
+        choose(ours, dict.fromkeys(_COLUMNS), "key of columns")
+    seen: set[str] = set()
+    good, wrong = False, list[str]()
     for number, raw in islice(_raw(name, config, split), limit):
-        if isinstance(raw, Malformed):
-            yield number, raw
-            continue
-        row = _rename(raw, renamed)
-        first = row if first is None else first
         try:
-            yield as_row(number, row)
+            if isinstance(raw, Malformed):
+                raise raw
+            seen |= raw.keys()
+            yield as_row(number, _rename(raw, renamed))
             good = True
         except Malformed as reason:
+            wrong.append(f"row {number}: {reason}")
             yield number, reason
-    if first is not None and not good:
-        _check_columns(name, first)
+    if seen:
+        _check_columns(name, seen, renamed, good)
+    if not good:
+        named = "; ".join(wrong[:5]) + "; .." * (len(wrong) > 5)
+        raise ValueError(f"dataset {name} has no {f'preference pair ({named})' if wrong else 'rows'}")
 
 
 def as_row(number: int, raw: Mapping[str, Any]) -> Row:
@@ -131,13 +141,13 @@ def as_row(number: int, raw: Mapping[str, Any]) -> Row:
     chosen, rejected = _messages(chosen, "chosen"), _messages(rejected, "rejected")
     if prompt is None:
         return _split_messages(number, chosen, rejected, numbers)
-    start = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
+    start = _asked(prompt)
     # Some data sets repeat the prompt in both conversations; its text is then that of the first user turn.
     if chosen[: len(start)] == start and rejected[: len(start)] == start:
         chosen, rejected = chosen[len(start) :], rejected[len(start) :]
     elif any(side and side[0]["role"] != "assistant" for side in (chosen, rejected)):
         return _split_messages(number, chosen, rejected, numbers)
-    return Row(number, start, chosen, rejected, numbers)
+    return _checked(Row(number, start, chosen, rejected, numbers))
 
 
 # --- formats --------------------------------------------------------------------------------------------------
@@ -156,9 +166,13 @@ def _best_and_worst(number: int, raw: Mapping[str, Any], numbers: dict[str, floa
     if prompt is None:
         raise Malformed("no 'prompt'")
     best, worst = scores.index(max(scores)), scores.index(min(scores))
-    start = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
+    start = _asked(prompt)
     rewards = {"reward_chosen": float(scores[best]), "reward_rejected": float(scores[worst])}
     return Row(number, start, _answer(responses[best]), _answer(responses[worst]), {**numbers, **rewards})
+
+
+def _asked(prompt: Any) -> list[Message]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
 
 
 def _answer(text: str) -> list[Message]:
@@ -182,13 +196,16 @@ def _split_messages(
         shared -= 1  # identical: both responses are the last turn
     if shared < 1:
         raise Malformed("the two conversations do not begin alike")
-    prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-    for name, side in (("chosen", chosen), ("rejected", rejected)):
-        if len(side) != 1 or side[0]["role"] != "assistant":
-            raise Malformed(
-                f"{name!r} must end with one assistant turn after what both share; it has {len(side)}"
-            )
-    return Row(number, prompt, chosen, rejected, numbers)
+    return _checked(Row(number, chosen[:shared], chosen[shared:], rejected[shared:], numbers))
+
+
+def _checked(row: Row) -> Row:
+    for name, side in (("chosen", row.chosen), ("rejected", row.rejected)):
+        roles = [turn["role"] for turn in side if isinstance(turn, dict)]
+        if roles != ["assistant"]:
+            found = ", ".join(roles) or "none"
+            raise Malformed(f"after the prompt {name!r} must have one assistant turn; it has {found}")
+    return row
 
 
 def _split_text(number: int, chosen: str, rejected: str, numbers: dict[str, float]) -> Row:
@@ -218,94 +235,99 @@ def _messages(value: Any, name: str) -> list[Message]:
 def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, names in NUMBERS.items():
-        value = next((raw[other] for other in names if raw.get(other) is not None), None)
-        if value is None:
+        given = next((other for other in names if raw.get(other) is not None), None)
+        if given is None:
             continue
+        value = raw[given]
         if not _is_number(value):
-            raise Malformed(f"{name!r} is not a finite number")
+            raise Malformed(f"{given!r} is not a finite number: {str(value)[:20]!r}")
         if name in _PROBABILITIES and not 0 <= value <= 1:
-            raise Malformed(f"{name!r} is not between 0 and 1: {value:g}")
+            raise Malformed(f"{given!r} is not between 0 and 1: {value:g}")
         found[name] = float(value)
     return found
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 # --- sources --------------------------------------------------------------------------------------------------
 
 
 def _raw(name: str, config: str | None, split: str | None) -> Iterable[Raw]:
-    if name.startswith(tiny.PREFIX):
-        kind, _, count = name.removeprefix(tiny.PREFIX).partition(":")
-        if kind != "pairs" or not count.isdecimal():
-            raise ValueError(f"dataset {name}: made on the spot are tiny:pairs:<count>")
-        return enumerate(tiny.pairs(int(count)), start=1)
     path = Path(name).expanduser()
-    if path.is_file() and re.search(r"\.jsonl?(\.gz)?$", path.name):
-        return _json_lines(path)
-    return _dataset(name, path, config, split)
+    if not path.is_file() and not name.startswith(tiny.PREFIX):
+        return enumerate(_dataset(name, path, config, split or "train"), start=1)
+    if split not in (None, "train"):
+        raise ValueError(f"dataset {name} has no split {split!r}; a file is all 'train'")
+    return _file(name, path) if path.is_file() else _made(name)
 
 
-def _json_lines(path: Path) -> Iterator[Raw]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if number == 1 and line.lstrip().startswith(b"["):
-                    yield from _json_array(path, line + file.read())
-                    return
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (json.JSONDecodeError, UnicodeDecodeError):
-                    yield number, Malformed("not JSON")
-                    continue
-                yield number, row if isinstance(row, dict) else Malformed("not a JSON object")
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise ValueError(f"{path}: {error}") from None
+def _made(name: str) -> Iterable[Raw]:
+    kind, _, count = name.removeprefix(tiny.PREFIX).partition(":")
+    if kind != "pairs" or not count.isdecimal():
+        raise ValueError(f"dataset {name}: made on the spot are tiny:pairs:<count>")
+    return enumerate(tiny.pairs(int(count)), start=1)
 
 
-def _json_array(path: Path, content: bytes) -> Iterator[Raw]:
+def _file(name: str, path: Path) -> Iterator[Raw]:
     try:
-        rows = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-    for number, row in enumerate(rows, start=1):
-        yield number, row if isinstance(row, dict) else Malformed("not a JSON object")
+        if path.suffix == ".parquet":
+            with parquet.ParquetFile(path) as table:
+                batches = table.iter_batches(1000)
+                yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+        elif re.search(r"\.jsonl?(\.gz)?$", path.name):
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+                yield from _json(lines)
+        else:
+            raise ValueError("unknown kind of file; known are .jsonl, .json (also .gz) and .parquet")
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"dataset {name}: {first_line(error)}") from None
 
 
-def _dataset(name: str, path: Path, config: str | None, split: str | None) -> Iterable[Raw]:
+def _json(lines: BufferedIOBase) -> Iterator[Raw]:
+    """Rows of JSONL, numbered by line, or of one array, numbered by place."""
+    first = True
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if first and line.lstrip().startswith(b"["):
+            yield from enumerate(map(_object, json.loads(line + lines.read())), start=1)
+            return
+        first = False
+        try:
+            yield number, _object(json.loads(line))
+        except ValueError:
+            yield number, Malformed("not JSON")
+
+
+def _object(row: Any) -> Mapping[str, Any] | Malformed:
+    return row if isinstance(row, dict) else Malformed("not a JSON object")
+
+
+def _dataset(name: str, path: Path, config: str | None, split: str) -> Iterable[Mapping[str, Any]]:
     import datasets
 
     datasets.disable_progress_bars()
-    files: list[str] = []
-    if path.is_file() and path.suffix == ".parquet":
-        files = [str(path)]
-    elif path.is_dir():
-        files = sorted(str(file) for file in path.glob("*.parquet"))
+    absent = "no such file or folder"
+    if not path.exists() and (name[:1] in "./~" or re.search(r"\.(jsonl?|gz|parquet)$", name)):
+        raise ValueError(f"dataset {name}: {absent}")
     try:
-        if files:
-            table = datasets.Dataset.from_parquet(files)
-        elif path.is_dir():
-            table = datasets.load_from_disk(str(path))
-        elif path.exists():
-            raise ValueError(
-                "unknown kind of file; known are .jsonl, .json (also .gz), .parquet, a saved data set"
-            )
-        elif name.startswith((".", "/", "~")) or path.suffix in (".jsonl", ".json", ".gz", ".parquet"):
-            raise ValueError("no such file")
-        else:
-            table = datasets.load_dataset(name, config, split=split or "train")
+        if not any((path / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
+            return datasets.load_dataset(str(path) if path.exists() else name, config, split=split)
+        saved = datasets.load_from_disk(str(path))
     except Exception as error:  # whatever a reader or a network can do
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"dataset {name}: {reason}") from None
-    if isinstance(table, dict):
-        if (split or "train") not in table:
-            raise ValueError(f"dataset {name} has no split {split or 'train'!r}; it has {', '.join(table)}")
-        table = table[split or "train"]
-    return enumerate(table, start=1)
+        where = "" if path.exists() else f"{absent}, and the Hub does not give it: "
+        raise ValueError(f"dataset {name}: {where}{first_line(error)}") from None
+    splits = saved if isinstance(saved, dict) else {"train": saved}
+    if split not in splits:
+        raise ValueError(f"dataset {name} has no split {split!r}; it has {', '.join(splits)}")
+    return splits[split]
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
@@ -316,11 +338,13 @@ def _rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, 
     return {**kept, **{ours: raw.get(theirs) for ours, theirs in renamed.items()}}
 
 
-def _check_columns(name: str, row: Mapping[str, Any]) -> None:
-    needed = {"prompt"} if all(column in row for column in _SCORED) else {"chosen", "rejected"}
-    missing = sorted(needed - set(row))
+def _check_columns(name: str, seen: set[str], renamed: Mapping[str, str], good: bool) -> None:
+    missing = set(renamed.values()) - seen
+    if not good:
+        ours = (seen - set(renamed.values())) | set(renamed)
+        missing |= ({"prompt"} if ours.issuperset(_SCORED) else {"chosen", "rejected"}) - ours
     if missing:
         raise ValueError(
-            f"dataset {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-            f"{', '.join(sorted(row)) or 'none'} (give other names with columns.chosen=..)"
+            f"dataset {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(sorted(missing))}; it has "
+            f"{', '.join(sorted(seen))} (give other names with columns.chosen=..)"
         )

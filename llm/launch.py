@@ -95,7 +95,7 @@ def run(
     file = Path(mode).expanduser()
     if mode not in SETTINGS and not file.is_file():
         raise ValueError(
-            f"unknown settings {mode!r} for accelerate, and no such file; {suggestion(mode, SETTINGS)}"
+            f"unknown setting {mode!r} of accelerate, and no such file; {suggestion(mode, SETTINGS)}"
         )
     if mode == "fsdp" and not torch.accelerator.is_available():
         raise ValueError(

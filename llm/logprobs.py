@@ -12,7 +12,6 @@ gathered by the modules that own them.
 
 from __future__ import annotations
 
-import copy
 import types
 from collections.abc import Callable
 from typing import Any
@@ -86,7 +85,11 @@ def _sequence_log_probs(
     synchronise: bool,
     input_ids: Tensor,
     attention_mask: Tensor,
+    **others: Any,
 ) -> Tensor:
+    given = [name for name, value in others.items() if value is not None]  # PEFT passes many a None
+    if given:
+        raise TypeError(f"sequence log-probabilities take no {given[0]}")
     hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
     predicts = response_mask[:, 1:].bool()
     states, targets = hidden[:, :-1][predicts], input_ids[:, 1:][predicts]
@@ -158,6 +161,7 @@ class _Given(nn.Module):
 
 def _with_body(model: PreTrainedModel, states: Tensor) -> PreTrainedModel:
     """Return the model with its body replaced by these hidden states; all else is shared, not copied."""
-    head = copy.copy(model)
-    head._modules = {**model._modules, model.base_model_prefix: _Given(states)}
+    head: PreTrainedModel = object.__new__(type(model))
+    modules = {**model._modules, model.base_model_prefix: _Given(states)}
+    head.__dict__ = {**model.__dict__, "_modules": modules}
     return head

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import torch
 
 #: Seconds between two lines where there is no terminal.
 EVERY = 15.0
@@ -69,10 +72,10 @@ class _Lines:
 
 def quiet() -> None:
     """Silence what libraries say of themselves; errors still come as errors."""
-    import os
-
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     warnings.simplefilter("ignore")
     import transformers
     from transformers.utils import logging as hf_logging

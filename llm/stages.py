@@ -18,7 +18,7 @@ from mnpo.llm import tiny
 from mnpo.llm.anchors import REFERENCE, anchor_models, is_external
 from mnpo.llm.columns import check_columns
 from mnpo.llm.config import Config
-from mnpo.llm.formats import read
+from mnpo.llm.formats import Malformed, read
 from mnpo.llm.logprobs import attach
 from mnpo.llm.models import (
     check_vocabulary,
@@ -65,7 +65,7 @@ def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, A
     processes = join(bool(config.training.get("use_cpu")))
     anchors = {name: _folder(config, model, processes) for name, model in anchor_models(config).items()}
     tokenizer = policy_tokenizer(config, processes)
-    _check_tokenizers(config, tokenizer, anchors)
+    _check_tokenizers(config, tokenizer, policy_folder(config, processes), anchors)
     splits, reports = _pairs(config, tokenizer, processes)
     records = []
     for name, folder in anchors.items():
@@ -77,7 +77,9 @@ def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, A
                 splits[split] = splits[split].add_column(f"{name}_{side}", values)
     manifest = {
         "pairs": reports["digests"],
-        "anchors": {name: Store(config.folder, _key(config, folder)).key for name, folder in anchors.items()},
+        "anchors": {
+            name: Store(config.scores_folder, _key(config, folder)).key for name, folder in anchors.items()
+        },
     }
     target = config.folder / "scored"
     if processes.first and read_json(target / "manifest.json") != manifest:
@@ -162,7 +164,7 @@ def _encode(config: Config, tokenizer: Any) -> tuple[dict[str, Dataset], dict[st
     splits, reports = {"train": train}, {"train": report}
     if config.eval_dataset_name is not None or config.eval_split is not None:
         name = config.eval_dataset_name or config.dataset_name
-        splits["eval"], reports["eval"] = encoded(name, config.eval_split or config.dataset_split)
+        splits["eval"], reports["eval"] = encoded(name, config.eval_split)
     elif config.eval_size:
         held = int(config.eval_size if config.eval_size >= 1 else round(config.eval_size * len(train)))
         if not 1 <= held < len(train):
@@ -211,7 +213,12 @@ def _requests(
 def _as_read_by(encoder: Encoder, row: Mapping[str, Any], side: str) -> Request:
     prompt, text = json.loads(row["prompt"]), row[side]
     response = text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
-    found = encoder.encode(prompt, response, ended=not row[f"{side}_cut"])
+    try:
+        found = encoder.encode(prompt, response, ended=not row[f"{side}_cut"])
+    except Malformed as reason:
+        raise ValueError(
+            f"row {row['row']} of the data cannot be read by an external model: {reason}"
+        ) from None
     return found.prompt, found.response
 
 
@@ -226,7 +233,7 @@ def _scores(
 ) -> tuple[dict[str, Any], dict[str, dict[str, list[float]]]]:
     """Return a record of what was done, and split -> side -> log-probabilities."""
     start = time.monotonic()
-    store = Store(config.folder / "scores", _key(config, folder))
+    store = Store(config.scores_folder, _key(config, folder))
     everything = [request for sides in asked.values() for requests in sides.values() for request in requests]
     batches = missing(everything, store, int(config.training.get("per_device_eval_batch_size", 8)))
     processes.wait()  # nobody writes before all have read
@@ -299,7 +306,7 @@ def _folder(config: Config, name: str, processes: Group) -> Path:
     return folder
 
 
-def _check_tokenizers(config: Config, tokenizer: Any, anchors: Mapping[str, Path]) -> None:
+def _check_tokenizers(config: Config, tokenizer: Any, policy: Path, anchors: Mapping[str, Path]) -> None:
     """Anchors that read the policy's token ids must mean the same tokens by them.
 
     Raises:
@@ -308,7 +315,7 @@ def _check_tokenizers(config: Config, tokenizer: Any, anchors: Mapping[str, Path
     options: dict[str, Any] = {"gguf_file": config.gguf_file, "trust_remote_code": config.trust_remote_code}
     own = vocabulary_fingerprint(tokenizer)
     for name, folder in anchors.items():
-        if is_external(name):
+        if is_external(name) or folder == policy:
             continue
         try:
             other = load_tokenizer(folder, **options)

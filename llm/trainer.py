@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -83,8 +84,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._objective, self._parameters = objective, dict(parameters)
         attach(self.model, chunk=logprob_chunk, synchronise=self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self.model_accepts_loss_kwargs = False
-        self._seen: dict[str, dict[str, Tensor]] = {"train": {}, "eval": {}}
-        self._tokens: Tensor | None = None
+        self._seen: dict[str, Tensor] = {}
+        self._held_out: dict[int, dict[str, float]] = {}
         self._since = time.monotonic()
 
     def compute_loss(
@@ -128,21 +129,23 @@ class PairTrainer(Trainer):  # type: ignore[misc]
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """Add the metrics of pairs to transformers'."""
-        self._seen["eval"] = {}
+        self._held_out = {}
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        for name, value in self._means("eval").items():
-            output.metrics[f"{metric_key_prefix}_{name}"] = value
+        # By row, since processes are given some rows twice to be equally busy.
+        rows = {row: values for held in gather_object([self._held_out]) for row, values in held.items()}
+        means = {
+            name: sum(values[name] for values in rows.values()) / len(rows)
+            for name in next(iter(rows.values()))
+        }
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what was observed since the last time."""
         if "loss" in logs:
-            logs |= self._means("train")
-            if self._tokens is not None:
-                total = float(self.accelerator.reduce(self._tokens, reduction="sum"))
-                logs["tokens_per_second"] = total / max(time.monotonic() - self._since, 1e-9)
+            logs |= self._means()
             logs["peak_memory_gb"] = peak_memory(self.args.device) / 1e9
-            self._tokens, self._since = None, time.monotonic()
+            self._since = time.monotonic()
         super().log(logs, start_time)
 
     def _kl(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -176,25 +179,26 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 "kl": ratios,
                 "length": (pairs.length_w + pairs.length_l) / 2,
             }
-            training = self.model is not None and self.model.training
-            store = self._seen["train" if training else "eval"]
-            for name, values in found.items():
-                sums = torch.stack(
-                    [values.detach().sum(), torch.tensor(float(len(losses)), device=losses.device)]
-                )
-                store[name] = store[name] + sums if name in store else sums
-            if training:
-                tokens = inputs["attention_mask"].sum().double()
-                self._tokens = tokens if self._tokens is None else self._tokens + tokens
+            if not self.model.training:
+                table = torch.stack([losses, *found.values()]).T.tolist()
+                for row, values in zip(inputs["row"].tolist(), table, strict=True):
+                    self._held_out[row] = dict(zip(("loss", *found), values, strict=True))
+                return
+            found |= {"pairs": torch.ones_like(losses), "tokens": inputs["attention_mask"].double()}
+            for name, tensor in found.items():
+                total = tensor.detach().sum()
+                self._seen[name] = self._seen[name] + total if name in self._seen else total
 
-    def _means(self, kind: str) -> dict[str, float]:
-        store, self._seen[kind] = self._seen[kind], {}
-        if not store:
+    def _means(self) -> dict[str, float]:
+        """Means since the last time, of all processes."""
+        seen, self._seen = self._seen, {}
+        if not seen:
             return {}
-        sums = torch.stack(list(store.values()))
-        if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums, reduction="sum")
-        return {name: float(total / count) for name, (total, count) in zip(store, sums, strict=True)}
+        sums = self.accelerator.reduce(torch.stack(list(seen.values())), reduction="sum")
+        totals = dict(zip(seen, sums.tolist(), strict=True))
+        count, tokens = totals.pop("pairs"), totals.pop("tokens")
+        means = {name: total / count for name, total in totals.items()}
+        return {**means, "tokens_per_second": tokens / max(time.monotonic() - self._since, 1e-9)}
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save a checkpoint and mark it as whole; only then older ones go."""
