@@ -132,15 +132,18 @@ def _stage(
     from mnpo.llm.progress import progress, quiet
 
     quiet()
+    first = os.environ.get("RANK", "0") == "0"
     config = load(*_split(source, overrides))
 
     def here(resolved: Config) -> Any:
-        with progress() as report:
+        with progress(first) as report:
             return stage(resolved, report)
 
     found = run(name, config, here, processes=processes, accelerate=accelerate)
     if found is None:  # other processes did the work and left the record
         found = finished(config, name)
+    if not first:
+        return
     if as_json:
         _print_json(found)
     else:
