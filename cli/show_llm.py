@@ -17,8 +17,8 @@ console = Console(highlight=False)
 MOST_STEPS = 12
 
 _SHOWN = {
-    "loss": "loss", "margin": "margin", "accuracy": "accuracy", "kl": "kl", "logps/chosen": "log π(y_w)",
-    "logps/rejected": "log π(y_l)", "length": "length",
+    "loss": "loss", "margin": "margin", "accuracy": "acc.", "kl": "kl", "logps/chosen": "log π_w",
+    "logps/rejected": "log π_l", "length": "length",
 }  # fmt: skip
 
 
@@ -50,18 +50,18 @@ def fitted(record: dict[str, Any], config: Config) -> None:
     """Print the course of training, the held-out pairs and where the model stands."""
     _rows(record["rows"])
     entries = [entry for entry in record["log"] if "loss" in entry]
-    table = _table("step", *_SHOWN.values(), "grad", "tokens/s")
+    table = _table("step", *_SHOWN.values(), "grad", "tok/s")
     if len(entries) > MOST_STEPS:
         entries = [entries[round(i * (len(entries) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
     for entry in entries:
         table.add_row(
-            str(entry["step"]), *(f"{entry[name]:.4g}" for name in _SHOWN),
+            str(entry["step"]), *(f"{entry[name]:.3g}" for name in _SHOWN),
             f"{entry.get('grad_norm', float('nan')):.3g}", f"{entry['tokens_per_second']:.0f}",
         )  # fmt: skip
     held = record["eval"]
     if held:
         table.add_section()
-        table.add_row("held out", *(f"{held[name]:.4g}" for name in _SHOWN), "", "")
+        table.add_row("held out", *(f"{held[name]:.3g}" for name in _SHOWN), "", "")
     console.print(table)
     if record["resumed"] == "complete":
         console.print("[dim]this fit was complete; nothing was done again[/dim]")
@@ -76,8 +76,8 @@ def _rows(reports: dict[str, dict[str, Any]]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     words = {"anchor", "model"}
     for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in words else "right", no_wrap=column != "model")
     return table

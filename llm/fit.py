@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import load_from_disk
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from mnpo.llm.columns import fit_columns
 from mnpo.llm.config import Config, to_yaml
-from mnpo.llm.models import load_model
-from mnpo.llm.processes import join, launched
+from mnpo.llm.models import check_weights, load_model
+from mnpo.llm.processes import Group, join, launched
 from mnpo.llm.stages import SCORES, Progress, policy_folder, policy_tokenizer, score_pairs
-from mnpo.llm.storage import read_json, whole_file, write_json
+from mnpo.llm.storage import read_json, whole_file, whole_folder, write_json
 from mnpo.llm.trainer import Collator, PairTrainer, drop_partial, last_checkpoint
 
 #: The record of a fit, in the output folder.
@@ -48,6 +51,8 @@ def fit(config: Config, progress: Progress | None = None) -> dict[str, Any]:
         ValueError: bad input, a loss that is not finite, or an output folder that holds another fit.
     """
     folder = config.folder / "fit"
+    if last_checkpoint(folder) is not None and read_json(folder / "manifest.json") is None:
+        raise ValueError(f"{folder} holds checkpoints of an unknown run; choose another output_dir")
     _check_same(folder, {"config": _settings(config)})
     scored = score_pairs(config, progress)
     manifest = {"config": _settings(config), **scored["manifest"]}
@@ -93,6 +98,7 @@ def _train(
             splits[name] = splits[name].add_column(column, values)
         fields = tuple(columns)
     arguments = _arguments(config, folder)
+    set_seed(arguments.seed)  # what LoRA starts from is drawn here
     model = load_model(
         home,
         dtype=config.dtype,
@@ -146,7 +152,7 @@ def _train(
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
     given = {"logging_nan_inf_filter": False, "disable_tqdm": True, **config.training}
     given.setdefault("data_seed", given.get("seed", 42))
-    if not torch.accelerator.is_available():
+    if not torch.cuda.is_available() or given.get("use_cpu"):
         given |= _on_cpu(given)
     try:
         arguments = TrainingArguments(output_dir=str(folder), remove_unused_columns=False, **given)
@@ -188,8 +194,11 @@ def _save(trainer: PairTrainer, config: Config, first: bool) -> None:
     adapted = config.lora is not None
     target = config.folder / ("adapter" if adapted else "model")
     partial = config.folder / f".{target.name}.partial"
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model(str(partial))
     trainer.accelerator.wait_for_everyone()
+    check_weights(partial)
     if first:
         shutil.rmtree(target, ignore_errors=True)
         (partial / "training_args.bin").unlink(missing_ok=True)
@@ -201,24 +210,33 @@ def _save(trainer: PairTrainer, config: Config, first: bool) -> None:
 
 
 def _merge(config: Config, adapter: Path) -> None:
-    """Write the model with the adapter merged into its weights."""
-    from peft import PeftModel
+    """Write the model with the adapter merged into its weights.
 
-    from mnpo.llm.models import load_tokenizer
-    from mnpo.llm.processes import Group
-    from mnpo.llm.storage import whole_folder
-
+    In a process of its own: while DeepSpeed's ZeRO-3 is on, whatever is loaded is shared out to all processes.
+    """
+    alone = {
+        key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    }
     home = policy_folder(config, Group(0, 1, torch.device("cpu")))
-    base = load_model(
-        home, dtype=config.dtype, gguf_file=config.gguf_file, trust_remote_code=config.trust_remote_code
-    )
+    options = {
+        "dtype": config.dtype, "gguf_file": config.gguf_file, "trust_remote_code": config.trust_remote_code,
+    }  # fmt: skip
     with whole_folder(config.folder / "model") as partial:
-        PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(partial)
-        load_tokenizer(adapter).save_pretrained(partial)
+        task = json.dumps([str(home), str(adapter), str(partial), options])
+        done = subprocess.run(
+            [sys.executable, "-m", "mnpo.llm.merge", task],
+            env=alone,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ValueError(f"cannot merge {adapter}: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.as_dict().items() if not key.startswith(_FREE)}
+    settings = {key: value for key, value in config.as_dict().items() if not key.startswith(_FREE)}
+    return {**settings, "num-processes": int(os.environ.get("WORLD_SIZE", 1))}
 
 
 def _check_same(folder: Path, manifest: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -88,7 +89,12 @@ def run(
     """
     if processes is not None and processes < 1:
         raise ValueError(f"num-processes must be at least 1; found {processes}")
-    count = processes or max(1, torch.cuda.device_count() if accelerate not in (None, "single") else 1)
+    if launched() and (processes is not None or accelerate not in (None, *SETTINGS)):
+        raise ValueError(
+            "the processes are started already: give num-processes and files to what started them"
+        )
+    gpus = 0 if config.training.get("use_cpu") else torch.cuda.device_count()
+    count = processes or (1 if accelerate == "single" else max(1, gpus))
     mode = accelerate or ("single" if count == 1 else "ddp")
     if mode == "single" and count > 1:
         raise ValueError(f"accelerate=single is one process; found num-processes {count}")
@@ -130,7 +136,7 @@ def _launch(arguments: list[str], count: int, asked: int | None, file: Path | No
             _torchrun(arguments, count)
         else:
             _accelerate(arguments, asked, file)
-    except ChildFailedError:
+    except (ChildFailedError, subprocess.CalledProcessError):
         raise _failure(errors) from None
     except SystemExit as stop:  # how accelerate's own launchers fail
         if stop.code:
@@ -164,7 +170,8 @@ def _accelerate(arguments: list[str], count: int | None, file: Path) -> None:
 
 def _failure(errors: Path) -> Exception:
     """Return the first line that a worker left, as the error that it was."""
-    for report in sorted(errors.glob("error-*")):
-        kind, _, message = report.read_text(encoding="utf-8").partition("\n")
+    told = [file.read_text(encoding="utf-8").partition("\n") for file in sorted(errors.glob("error-*"))]
+    # Bad input first: what the other processes tell is that this one went away.
+    for kind, _, message in sorted(told, key=lambda report: report[0] != "input"):
         return ValueError(message) if kind == "input" else WorkerFailed(message)
     return WorkerFailed("a process of the run was killed or crashed; the same command again resumes")

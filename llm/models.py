@@ -79,7 +79,7 @@ def load_model(
     gguf_file: str | None = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """Load a causal language model, or an adapter on top of its base model.
+    """Load a causal language model, or an adapter merged into its base model.
 
     Args:
         folder: of the model or the adapter.
@@ -94,9 +94,17 @@ def load_model(
     """
     check_weights(folder)
     precision = choose(dtype, DTYPES, "dtype")
+    if is_adapter(folder):
+        base = load_model(
+            find(_base_of(folder)),
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+        )
+        return merged(base, folder)
     gguf = _gguf(folder, gguf_file)
     try:
-        if attn_implementation is None and not is_adapter(folder):
+        if attn_implementation is None:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **gguf)
             if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
                 attn_implementation = "eager"
@@ -160,19 +168,46 @@ def vocabulary_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 def fingerprint(folder: Path) -> str:
     """Return a digest of a model's configuration and weights, by content; of an adapter, with its base model."""
     names = {"config.json", "adapter_config.json"}
-    files = sorted(f for f in folder.iterdir() if f.name in names or f.suffix in WEIGHTS)
+    files = sorted(f for f in folder.iterdir() if f.name in names or f.suffix in (*WEIGHTS, ".py"))
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(_digest, files))
     parts = [[file.name, digest] for file, digest in zip(files, digests, strict=True)]
     if is_adapter(folder):
-        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        parts.append(["base", fingerprint(find(base))])
+        parts.append(["base", fingerprint(find(_base_of(folder)))])
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def gguf_file(folder: Path, asked: str | None) -> str | None:
+    """Return which GGUF file of a folder is read, if any: the one asked for, or the only weights there are."""
+    return _gguf(folder, asked).get("gguf_file")
+
+
+def _base_of(adapter: Path) -> str:
+    return str(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
+
+
+def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Return a model with an adapter merged into its weights.
+
+    Raises:
+        ValueError: PEFT is not installed, or an adapter that does not fit.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ValueError(
+            f"{adapter} is an adapter, which needs the extra: pip install 'mnpo[peft]'"
+        ) from None
+    try:
+        found: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"cannot load the adapter {adapter}: {_first_line(error)}") from None
+    return found
 
 
 def _gguf(folder: Path, file: str | None) -> dict[str, str]:

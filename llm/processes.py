@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+Value = TypeVar("Value")
 
 #: How long processes wait for the one that fetches models and encodes the data.
 PATIENCE = timedelta(hours=2)
@@ -31,6 +35,14 @@ class Group:
     def first(self) -> bool:
         """Whether this process writes what is written once."""
         return self.rank == 0
+
+    def agree(self, decide: Callable[[], Value]) -> Value:
+        """Return what the first process decides, in all of them."""
+        if self.world == 1:
+            return decide()
+        held = [decide() if self.first else None]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]  # type: ignore[return-value]
 
     def wait(self) -> None:
         """Wait for all processes."""

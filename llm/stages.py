@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from mnpo.llm.models import (
     check_weights,
     find,
     fingerprint,
+    gguf_file,
     load_model,
     load_tokenizer,
     vocabulary_fingerprint,
@@ -77,9 +80,7 @@ def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, A
                 splits[split] = splits[split].add_column(f"{name}_{side}", values)
     manifest = {
         "pairs": reports["digests"],
-        "anchors": {
-            name: Store(config.scores_folder, _key(config, folder)).key for name, folder in anchors.items()
-        },
+        "anchors": {row["anchor"]: row.pop("digest") for row in records},
     }
     target = config.folder / "scored"
     if processes.first and read_json(target / "manifest.json") != manifest:
@@ -116,9 +117,9 @@ def policy_tokenizer(config: Config, processes: Group) -> Any:
 
 def autocast_dtype(config: Config) -> torch.dtype | None:
     """Return the precision that transformers' Trainer computes in, where it is not that of the weights."""
-    if config.training.get("bf16"):
-        return torch.bfloat16
-    return torch.float16 if config.training.get("fp16") else None
+    asked = [name for name in ("bf16", "fp16") if config.training.get(name)]
+    named = asked[0] if asked else os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # a launcher's file
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(named)
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------
@@ -174,7 +175,13 @@ def _encode(config: Config, tokenizer: Any) -> tuple[dict[str, Dataset], dict[st
     mismatched = "kl" in config.the_objective()[0].columns
     if mismatched:
         splits = {name: _with_mismatched(split) for name, split in splits.items()}
-    check_columns(config, splits["train"].column_names)
+    for split in splits.values():
+        check_columns(config, split.column_names)
+    soft = {name: "preference" in split.column_names for name, split in splits.items()}
+    if len(set(soft.values())) > 1:
+        raise ValueError(
+            f"the column preference must be in both the training and the held-out pairs or in neither: {soft}"
+        )
     return splits, reports
 
 
@@ -233,10 +240,13 @@ def _scores(
 ) -> tuple[dict[str, Any], dict[str, dict[str, list[float]]]]:
     """Return a record of what was done, and split -> side -> log-probabilities."""
     start = time.monotonic()
+    # accelerate would have all processes but the first hold empty weights, to be filled by FSDP.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     store = Store(config.scores_folder, _key(config, folder))
     everything = [request for sides in asked.values() for requests in sides.values() for request in requests]
-    batches = missing(everything, store, int(config.training.get("per_device_eval_batch_size", 8)))
-    processes.wait()  # nobody writes before all have read
+    batches = processes.agree(
+        lambda: missing(everything, store, int(config.training.get("per_device_eval_batch_size", 8)))
+    )
     count = sum(map(len, batches))
     if batches[processes.rank :: processes.world]:
         model = load_model(
@@ -270,8 +280,10 @@ def _scores(
         split: {side: [known[digest(*request)] for request in requests] for side, requests in sides.items()}
         for split, sides in asked.items()
     }
+    asked_of = "".join(digest(*request).hex() for request in everything)
     record = {
         "anchor": name,
+        "digest": hashlib.blake2b(f"{store.key}{asked_of}".encode(), digest_size=16).hexdigest(),
         "model": str(folder),
         "scored": count,
         "reused": len({digest(*request) for request in everything}) - count,
@@ -288,6 +300,7 @@ def _key(config: Config, folder: Path) -> dict[str, Any]:
         "dtype": config.dtype,
         "autocast": str(autocast_dtype(config)),
         "attention": config.attn_implementation,
+        "file": gguf_file(folder, config.gguf_file),
     }
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,15 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._objective, self._parameters = objective, dict(parameters)
         attach(self.model, chunk=logprob_chunk, synchronise=self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self.model_accepts_loss_kwargs = False
+        if self.is_fsdp_enabled:
+            _keep_outputs_wide(self.accelerator.state.fsdp_plugin)
         self._seen: dict[str, Tensor] = {}
         self._held_out: dict[int, dict[str, float]] = {}
         self._since = time.monotonic()
+
+    def _prepare_input(self, data: Any) -> Any:
+        """Move tensors as they are: under DeepSpeed the Trainer would round log-probabilities to bf16."""
+        return data.to(self.args.device) if isinstance(data, Tensor) else super()._prepare_input(data)
 
     def compute_loss(
         self,
@@ -167,6 +174,15 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 f"the last checkpoint stands in {self.args.output_dir}"
             )
 
+    def _stop_if_weights_are_not_finite(self) -> None:
+        """A finite loss can have a gradient that is not: such weights are never saved over good ones."""
+        bad = [not bool(torch.isfinite(p.detach()).all()) for p in self.model.parameters() if p.requires_grad]
+        if any(held for found in gather_object([bad]) for held in found):
+            raise NonFiniteLoss(
+                f"the weights are not finite after step {self.state.global_step}: a gradient was not; "
+                f"the last checkpoint stands in {self.args.output_dir}"
+            )
+
     def _observe(self, pairs: Pairs, losses: Tensor, inputs: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             margin = pairs.h_ref.detach()
@@ -203,6 +219,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save a checkpoint and mark it as whole; only then older ones go."""
         folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._stop_if_weights_are_not_finite()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -220,6 +237,15 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         if self.args.should_save:
             (folder / COMPLETE).write_text(json.dumps({"step": self.state.global_step}) + "\n")
             rotate_checkpoints(self.args.output_dir, limit)
+
+
+def _keep_outputs_wide(plugin: Any) -> None:
+    """Let FSDP return log-probabilities in float32 and sum gradients in it, whatever it computes in."""
+    policy = plugin.mixed_precision_policy
+    if policy is not None and hasattr(policy, "output_dtype"):
+        plugin.mixed_precision_policy = replace(
+            policy, output_dtype=torch.float32, reduce_dtype=torch.float32
+        )
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -408,6 +408,50 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/model"))
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient can be infinite where the loss is finite; the checkpoint before it stays the last."""
+    from mnpo.llm import trainer
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        losses = trainer_losses(*arguments)
+        return losses + (losses - losses.detach()).abs().sqrt()  # 0, with an infinite slope
+
+    trainer_losses = trainer.pair_losses
+    config = small(tmp_path, "max_grad_norm=0", "save_steps=1")
+    monkeypatch.setattr(trainer, "pair_losses", broken)
+    with pytest.raises(ValueError, match="the weights are not finite after step 1"):
+        fit(config)
+    assert not list((tmp_path / "run/fit").glob("checkpoint-*"))
+
+
+def test_numbers_keep_their_precision(tmp_path: Path) -> None:
+    """DeepSpeed's Trainer rounds what it is given to the weights' precision; log-probabilities are spared."""
+    from transformers import TrainingArguments
+
+    from mnpo.llm.trainer import Collator, PairTrainer
+    from mnpo.objectives import objective
+
+    trainer = PairTrainer(
+        objective=objective("dpo"), parameters={}, model=load_model(tiny.build("tiny:gpt2", tmp_path)),
+        args=TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True), data_collator=Collator(0, ("anchor",)),
+    )  # fmt: skip
+    trainer.is_deepspeed_enabled = True
+    number = torch.tensor([-300.123456789], dtype=torch.float64)
+    prepared = trainer._prepare_inputs({"anchor": number})["anchor"]
+    assert prepared.dtype == torch.float64
+    assert torch.equal(prepared, number)
+
+
+def test_held_out_pairs_must_have_the_columns(tmp_path: Path) -> None:
+    bare = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in tiny.pairs(30)]
+    file = tmp_path / "held-out.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    with pytest.raises(ValueError, match="preference must be in both"):
+        score_pairs(small(tmp_path, f"eval_dataset_name={file}"))
+    with pytest.raises(ValueError, match="needs the columns win_chosen and win_rejected"):
+        score_pairs(small(tmp_path, f"eval_dataset_name={file}", "target=win-rate"))
+
+
 def test_full_disk(finished: Path, tmp_path: Path) -> None:
     """Where files cannot grow, the run stops with one line; with room again it goes on to the same bits."""
     folder = tmp_path / "run"
