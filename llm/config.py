@@ -99,6 +99,16 @@ class Config:
         """The folder of all stores of log-probabilities."""
         return self.folder / "scores" if self.scores_dir is None else Path(self.scores_dir).expanduser()
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What `mnpo.llm.models.load_model` takes besides the folder."""
+        return {
+            "dtype": self.dtype,
+            "attn_implementation": self.attn_implementation,
+            "gguf_file": self.gguf_file,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
     def the_objective(self) -> tuple[Objective, dict[str, float]]:
         """Return the objective and its parameters.
 

@@ -99,13 +99,7 @@ def _train(
         fields = tuple(columns)
     arguments = _arguments(config, folder)
     set_seed(arguments.seed)  # what LoRA starts from is drawn here
-    model = load_model(
-        home,
-        dtype=config.dtype,
-        attn_implementation=config.attn_implementation,
-        gguf_file=config.gguf_file,
-        trust_remote_code=config.trust_remote_code,
-    )
+    model = load_model(home, **config.loading)
     if config.lora is not None:
         model = _with_adapter(model, config.lora)
     trainer = PairTrainer(
@@ -218,11 +212,8 @@ def _merge(config: Config, adapter: Path) -> None:
         key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     }
     home = policy_folder(config, Group(0, 1, torch.device("cpu")))
-    options = {
-        "dtype": config.dtype, "gguf_file": config.gguf_file, "trust_remote_code": config.trust_remote_code,
-    }  # fmt: skip
     with whole_folder(config.folder / "model") as partial:
-        task = json.dumps([str(home), str(adapter), str(partial), options])
+        task = json.dumps([str(home), str(adapter), str(partial), config.loading])
         done = subprocess.run(
             [sys.executable, "-m", "mnpo.llm.merge", task],
             env=alone,

@@ -249,13 +249,7 @@ def _scores(
     )
     count = sum(map(len, batches))
     if batches[processes.rank :: processes.world]:
-        model = load_model(
-            folder,
-            dtype=config.dtype,
-            attn_implementation=config.attn_implementation,
-            gguf_file=config.gguf_file,
-            trust_remote_code=config.trust_remote_code,
-        ).to(processes.device)
+        model = load_model(folder, **config.loading).to(processes.device)
         attach(model, chunk=config.logprob_chunk)
         try:
             score(
