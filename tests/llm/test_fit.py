@@ -305,7 +305,7 @@ def test_targets(tmp_path: Path) -> None:
     rows = [{**row, "reward_chosen": 1.0, "reward_rejected": -0.5, "margin": 0.25} for row in tiny.pairs(20)]
     expected = {"label": 1.0, "reward": 3.0, "margin": 0.5}
     for target in ("label", "win-rate", "reward", "margin"):
-        config = small(tmp_path, f"target={target}", "eval_size=0", data=rows)
+        config = small(tmp_path, f"target={target}", "rule.eta=2", "eval_size=0", data=rows)
         score_pairs(config)
         data = load_from_disk(str(tmp_path / "run/scored"))["train"]
         fields = fit_columns(config, data)
@@ -389,12 +389,12 @@ def test_bad_input(case: str, data: Path, tmp_path: Path, capsys: pytest.Capture
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     """It names the step and the rows, in one process and in two; the checkpoint before it stays."""
     rows = [
-        {**row, "margin": 1e308 if place == 7 else 1.0} for place, row in enumerate(tiny.pairs(24), start=1)
+        {**row, "margin": 1e200 if place == 7 else 1.0} for place, row in enumerate(tiny.pairs(24), start=1)
     ]
     rows = [row for row in rows if row["chosen"] != row["rejected"]]
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    place = next(i for i, row in enumerate(rows, start=1) if row["margin"] > 1e300)
+    place = next(i for i, row in enumerate(rows, start=1) if row["margin"] > 1e100)
     given = [
         *SMALL, "target=margin", f"dataset_name={file}", "eval_size=0", "per_device_train_batch_size=2",
         "save_steps=1", "max_steps=20",
