@@ -111,7 +111,7 @@ def all_logits(built: Any, folder: str) -> Any:
 
     from mnpo.llm.trainer import Collator
 
-    class Plain(Trainer):  # type: ignore[misc]
+    class Plain(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
             ids, answer = inputs["input_ids"], inputs["response_mask"][:, 1:]
             logits = model(input_ids=ids, attention_mask=inputs["attention_mask"], use_cache=False).logits
@@ -169,7 +169,7 @@ def train(contender: str) -> dict[str, float]:
 
     ends = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append((time.perf_counter(), time.process_time()))
 

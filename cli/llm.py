@@ -147,7 +147,7 @@ def _stage(
     if as_json:
         _print_json(found)
     else:
-        {"score": show_llm.scored, "fit": show_llm.fitted}[name](found, config)
+        {"score": show_llm.scored, "fit": show_llm.fitted}[name](found)
 
 
 def _split(source: str, overrides: list[str] | None) -> tuple[str, list[str]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from mnpo.llm.config import Config
 
 console = Console(highlight=False)
 
@@ -33,7 +30,7 @@ def presets(rows: list[dict[str, Any]]) -> None:
         console.print(f"    {escape(row['purpose'])}")
 
 
-def scored(record: dict[str, Any], config: Config) -> None:
+def scored(record: dict[str, Any]) -> None:
     """Print what was scored and where it stands."""
     _rows(record["rows"])
     table = _table("anchor", "scored", "reused", "seconds", "chosen", "rejected", "model")
@@ -46,7 +43,7 @@ def scored(record: dict[str, Any], config: Config) -> None:
     console.print(f"[dim]pairs with their scores: {escape(str(record['folder']))}[/dim]")
 
 
-def fitted(record: dict[str, Any], config: Config) -> None:
+def fitted(record: dict[str, Any]) -> None:
     """Print the course of training, the held-out pairs and where the model stands."""
     _rows(record["rows"])
     entries = [entry for entry in record["log"] if "loss" in entry]

@@ -10,7 +10,7 @@ from datasets import Dataset
 from mnpo.llm.anchors import CURRENT, REFERENCE, anchor_weights, blend
 from mnpo.llm.config import Config
 from mnpo.numerics import Array
-from mnpo.rules import UpdateRule, WinRate
+from mnpo.rules import LABEL_GAP, UpdateRule, WinRate
 
 #: The data's columns behind each side of a field of `mnpo.objectives.Pairs`.
 _SIDES = {"w": "chosen", "l": "rejected"}
@@ -64,7 +64,7 @@ def fit_columns(config: Config, scored: Dataset) -> dict[str, Array]:
         weights = anchor_weights(rule, config)
         deltas = {n: _column(scored, f"{n}_chosen") - _column(scored, f"{n}_rejected") for n in weights}
         fields["anchor"] = blend(weights, deltas)
-        fields["target"] = _targets(config, rule, scored, fields)
+        fields["target"] = np.asarray(rule.target(_advantage_gap(config, scored, fields)), dtype=np.float64)
     if labelled and "preference" in scored.column_names:
         fields["preference"] = _column(scored, "preference")
     return fields
@@ -89,17 +89,16 @@ def _check_target(config: Config, rule: UpdateRule | None) -> None:
         )
 
 
-def _targets(config: Config, rule: UpdateRule, scored: Dataset, fields: Mapping[str, Array]) -> Array:
-    """η/2 for labels (Proposition 1 with the corrected constant), η times the gap of advantages otherwise."""
-    eta = float(np.asarray(rule.eta).flat[0])
+def _advantage_gap(config: Config, scored: Dataset, fields: Mapping[str, Array]) -> Array:
+    """a(y_w) − a(y_l), as far as the data tell it: (pairs,)."""
     match config.target:
         case "label":
-            return np.full(len(scored), eta / 2)
+            return np.full(len(scored), LABEL_GAP)
         case "margin":
-            return eta * _column(scored, "margin")
+            return _column(scored, "margin")
         case "reward":
-            return eta * (fields["reward_w"] - fields["reward_l"])
-    return eta * (fields["win_w"] - fields["win_l"])
+            return fields["reward_w"] - fields["reward_l"]
+    return fields["win_w"] - fields["win_l"]
 
 
 def _gap(scored: Dataset, what: str) -> dict[str, Array]:

@@ -30,7 +30,7 @@ RESULTS = "results.json"
 _FREE = (
     "output_dir", "scores_dir", "logging_", "log_", "report_to", "run_name", "project", "disable_tqdm", "save_",
     "eval_strategy", "eval_steps", "eval_on_start", "eval_delay", "per_device_eval_batch_size",
-    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_timeout", "hub_",
+    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "hub_",
     "push_to_hub",
 )  # fmt: skip
 

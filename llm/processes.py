@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -40,9 +40,10 @@ class Group:
         """Return what the first process decides, in all of them."""
         if self.world == 1:
             return decide()
-        held = [decide() if self.first else None]
+        held: list[Any] = [decide() if self.first else None]
         dist.broadcast_object_list(held, src=0)
-        return held[0]  # type: ignore[return-value]
+        decided: Value = held[0]
+        return decided
 
     def wait(self) -> None:
         """Wait for all processes."""

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -40,13 +41,13 @@ def progress(shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:
             stage = what.split(" ")[0] if what.startswith("fit") else what
             if stage not in tasks:
                 tasks[stage] = bar.add_task(what, total=total)
-            bar.update(tasks[stage], description=what, completed=done, total=total)  # type: ignore[arg-type]
+            bar.update(tasks[stage], description=what, completed=done, total=total)
 
         yield report
 

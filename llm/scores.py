@@ -23,6 +23,9 @@ from mnpo.llm.logprobs import sequence_log_probs
 
 Request = tuple[Sequence[int], Sequence[int]]
 
+#: Any id that every vocabulary has: what pads on the right is seen by no response token.
+PADDING = 0
+
 _SCHEMA = pa.schema([("digest", pa.binary(16)), ("logp", pa.float64())])
 
 
@@ -102,7 +105,6 @@ def score(
     batches: Sequence[Sequence[Request]],
     store: Store,
     *,
-    pad: int,
     device: torch.device,
     autocast: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -113,7 +115,6 @@ def score(
         model: on the device, with `mnpo.llm.logprobs.attach`.
         batches: (prompt ids, response ids), from `missing`.
         store: takes the scores.
-        pad: the padding token's id.
         device: where the model is.
         autocast: precision of the computation, where it is not that of the weights.
         progress: called with how many responses are done, and of how many.
@@ -128,7 +129,7 @@ def score(
     writer, done, total = store.writer(), 0, sum(map(len, batches))
     try:
         for batch in batches:
-            ids, attention, response = padded(batch, pad, device)
+            ids, attention, response = padded(batch, PADDING, device)
             with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 logps = sequence_log_probs(model, ids, attention, response).double()
             if not bool(torch.isfinite(logps).all()):

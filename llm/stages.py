@@ -72,8 +72,8 @@ def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, A
     splits, reports = _pairs(config, tokenizer, processes)
     records = []
     for name, folder in anchors.items():
-        asked = _requests(config, name, folder, tokenizer, splits)
-        record, scores = _scores(config, name, folder, asked, tokenizer, processes, progress)
+        asked = _requests(config, name, folder, splits)
+        record, scores = _scores(config, name, folder, asked, processes, progress)
         records.append(record)
         for split, sides in scores.items():
             for side, values in sides.items():
@@ -197,9 +197,7 @@ def _with_mismatched(split: Dataset) -> Dataset:
 Asked = dict[str, dict[str, list[Request]]]
 
 
-def _requests(
-    config: Config, name: str, folder: Path, tokenizer: Any, splits: Mapping[str, Dataset]
-) -> Asked:
+def _requests(config: Config, name: str, folder: Path, splits: Mapping[str, Dataset]) -> Asked:
     """Return split -> side -> token ids of prompts and responses, as the anchor reads them."""
     asked: Asked = {}
     encoder = None
@@ -234,7 +232,6 @@ def _scores(
     name: str,
     folder: Path,
     asked: Asked,
-    tokenizer: Any,
     processes: Group,
     progress: Progress | None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, list[float]]]]:
@@ -256,7 +253,6 @@ def _scores(
                 model,
                 batches[processes.rank :: processes.world],
                 store,
-                pad=tokenizer.pad_token_id,
                 device=processes.device,
                 autocast=autocast_dtype(config),
                 progress=None
@@ -270,17 +266,21 @@ def _scores(
         torch.cuda.empty_cache()
     processes.wait()
     known = store.load()
-    scores = {
-        split: {side: [known[digest(*request)] for request in requests] for side, requests in sides.items()}
+    keys = {
+        split: {side: [digest(*request) for request in requests] for side, requests in sides.items()}
         for split, sides in asked.items()
     }
-    asked_of = "".join(digest(*request).hex() for request in everything)
+    scores = {
+        split: {side: [known[key] for key in found] for side, found in sides.items()}
+        for split, sides in keys.items()
+    }
+    every_key = [key for sides in keys.values() for found in sides.values() for key in found]
     record = {
         "anchor": name,
-        "digest": hashlib.blake2b(f"{store.key}{asked_of}".encode(), digest_size=16).hexdigest(),
+        "digest": hashlib.blake2b(store.key.encode() + b"".join(every_key), digest_size=16).hexdigest(),
         "model": str(folder),
         "scored": count,
-        "reused": len({digest(*request) for request in everything}) - count,
+        "reused": len(set(every_key)) - count,
         "seconds": time.monotonic() - start,
         **{f"mean_{side}": float(np.mean(scores["train"][side])) for side in _SIDES},
     }

@@ -14,6 +14,7 @@ import numpy as np
 from mnpo.choices import choose
 from mnpo.games import Game
 from mnpo.numerics import Array, mean_of_others
+from mnpo.rules import LABEL_GAP
 
 #: How pairs can be drawn, and what is learnt from them. "Right": the targets are unbiased, so that the solution
 #: tends to the advantage with the number of pairs; with few, rare responses are credited with less.
@@ -60,7 +61,7 @@ class Sampled:
         wins = np.broadcast_to(matrix[..., None, :, :, :], (*behaviour.shape, behaviour.shape[-1]))
         if self.pairs == "best-worst":
             first, second = self._best_and_worst(wins, behaviour)
-            target = np.full(first.shape, 0.5)
+            target = np.full(first.shape, LABEL_GAP)
         else:
             first, second = (self._draw(behaviour, self.samples) for _ in range(2))
             if self.pairs == "iid":

@@ -26,6 +26,9 @@ from mnpo.numerics import Array, as_array
 
 Number = float | Array
 
+#: The gap of win rates that a preferred response is taken to have over the other: MNPO's Proposition 1, corrected.
+LABEL_GAP = 0.5
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -162,6 +165,10 @@ class UpdateRule:
         fixed = [w for anchor, w in self.anchors if isinstance(anchor, Reference | External)]
         total: Number = sum(fixed) if fixed else 0.0
         return total / self.eta
+
+    def target(self, gap: Number) -> Number:
+        """Return η·gap: what h(y, y') is regressed on where a(y) − a(y') is `gap` (L); `LABEL_GAP` for a label."""
+        return self.eta * gap
 
     def numbers(self) -> list[Array]:
         """Return every number in the rule, for their shapes."""

@@ -202,9 +202,9 @@ def test_anchors_and_weights(tmp_path: Path) -> None:
     assert all(row["scored"] == 0 for row in again["anchors"])
     # what is older than the past policies given is the last of them; without any it is the policy itself
     short = small(tmp_path, "rule.players=4", f"past_models=[{folders[1]}]")
-    assert set(anchor_weights(short.the_rule(), short)) == {"reference", "current", "past-1"}  # type: ignore[arg-type]
+    assert set(anchor_weights(short.the_rule(), short)) == {"reference", "current", "past-1"}
     alone = small(tmp_path, "rule.players=4")
-    assert set(anchor_weights(alone.the_rule(), alone)) == {"reference", "current"}  # type: ignore[arg-type]
+    assert set(anchor_weights(alone.the_rule(), alone)) == {"reference", "current"}
 
 
 def test_the_other_forms_of_mnpo(tmp_path: Path) -> None:
