@@ -16,8 +16,6 @@ from datasets import Dataset, load_from_disk
 
 from mnpo.llm.config import Config
 from mnpo.llm.formats import NUMBERS, Text
-from mnpo.llm.generate import RECORD as SAMPLED
-from mnpo.llm.generate import SAMPLES
 from mnpo.llm.locate import Progress, release, text_digest
 from mnpo.llm.oracles.base import Question, TextOracle
 from mnpo.llm.oracles.panel import Panel, build
@@ -25,7 +23,9 @@ from mnpo.llm.pairing import Judged, Pair, comparisons, make_pairs
 from mnpo.llm.pairs import Report, content_digest
 from mnpo.llm.processes import Group, join
 from mnpo.llm.recipes import check, recipe, sampled_models, taught
-from mnpo.llm.stages import ENCODED, PREFERENCES
+from mnpo.llm.sample import RECORD as SAMPLED
+from mnpo.llm.sample import SAMPLES
+from mnpo.llm.score import ENCODED, PREFERENCES
 from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
 from mnpo.llm.store import Store
 from mnpo.numerics import Array

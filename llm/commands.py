@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mnpo.llm import annotate, evaluate, fit, generate, stages
+from mnpo.llm import annotate, evaluate, fit, sample, score
 from mnpo.llm.config import Config
 from mnpo.llm.locate import Progress
 from mnpo.llm.storage import read_json
@@ -19,9 +19,9 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "sample": Stage(generate.sample, generate.RECORD),
+    "sample": Stage(sample.sample, sample.RECORD),
     "annotate": Stage(annotate.annotate, annotate.RECORD),
-    "score": Stage(stages.score_pairs, stages.SCORES),
+    "score": Stage(score.score_pairs, score.SCORES),
     "fit": Stage(fit.fit, fit.RESULTS),
     "evaluate": Stage(evaluate.evaluate, evaluate.RECORD),
 }

@@ -12,16 +12,16 @@ from scipy.stats import t as student
 
 from mnpo.llm.annotate import judge
 from mnpo.llm.config import Config
-from mnpo.llm.generate import check_room, responses
 from mnpo.llm.locate import Progress, model_folder, policy_tokenizer
 from mnpo.llm.oracles.panel import build
 from mnpo.llm.processes import Group, join
 from mnpo.llm.prompts import Prompt, as_json, read_prompts
 from mnpo.llm.recipes import opponent_names
+from mnpo.llm.sample import check_room, responses
 from mnpo.llm.sampling import Sample
+from mnpo.llm.score import log_probs
 from mnpo.llm.scores import Request
 from mnpo.llm.scores import digest as digest_of
-from mnpo.llm.stages import log_probs
 from mnpo.llm.storage import sweep, whole_folder, write_json
 from mnpo.numerics import Array
 

@@ -22,7 +22,7 @@ from mnpo.llm.locate import Progress, policy_folder, policy_tokenizer, release
 from mnpo.llm.manifests import check_same, fit_settings
 from mnpo.llm.models import check_weights, load_model
 from mnpo.llm.processes import Group, join, launched
-from mnpo.llm.stages import score_pairs
+from mnpo.llm.score import score_pairs
 from mnpo.llm.storage import read_json, whole_file, whole_folder, write_json
 from mnpo.llm.trainer import Collator, PairTrainer, drop_partial, last_checkpoint
 

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 TURN = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 
 
-class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
+class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]  # transformers is not typed
     """Rewards for several objectives, weighed by a gating network that reads the prompt; arXiv:2406.12845.
 
     The modules are named as in RLHFlow/ArmoRM-Llama3-8B-v0.1, whose own code does not run with transformers 5.
@@ -61,7 +61,7 @@ class _Gating(nn.Module):
         return (self.layers[-1](states) / self._temperature).softmax(1) * self.logit_scale[0]
 
 
-class Athene(LlamaPreTrainedModel):  # type: ignore[misc]
+class Athene(LlamaPreTrainedModel):  # type: ignore[misc]  # transformers is not typed
     """A reward read at the CLS token that ends the input; modules named as in Nexusflow/Athene-RM-8B."""
 
     def __init__(self, config: Any) -> None:

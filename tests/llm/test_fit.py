@@ -20,8 +20,8 @@ from mnpo.llm.anchors import anchor_models, anchor_weights
 from mnpo.llm.config import Config, load, presets, to_yaml
 from mnpo.llm.fit import fit
 from mnpo.llm.models import fingerprint, load_model, load_tokenizer
+from mnpo.llm.score import score_pairs
 from mnpo.llm.scores import digest
-from mnpo.llm.stages import score_pairs
 from runs import command, entries, kill_when, mnpo
 
 #: A run of a few seconds.

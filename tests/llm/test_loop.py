@@ -23,10 +23,10 @@ from mnpo.llm.annotate import annotate
 from mnpo.llm.commands import STAGES
 from mnpo.llm.config import Config, load, presets
 from mnpo.llm.evaluate import evaluate, interval
-from mnpo.llm.generate import sample
 from mnpo.llm.loop import iteration_config, train
 from mnpo.llm.plots import FIGURE
 from mnpo.llm.recipes import BIASED, TAUGHT, taught
+from mnpo.llm.sample import sample
 from runs import entries, kill_when, mnpo
 
 #: A run of a few seconds.

@@ -15,10 +15,11 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from mnpo.llm import sampling, tiny
 from mnpo.llm.config import Config, load
-from mnpo.llm.generate import sample
 from mnpo.llm.models import load_model, load_tokenizer
 from mnpo.llm.prompts import read_prompts
-from mnpo.llm.sampling import Asked, Drawing, TransformersSampler, VllmSampler, end_ids, quantile
+from mnpo.llm.sample import sample
+from mnpo.llm.samplers import TransformersSampler, VllmSampler, end_ids, quantile
+from mnpo.llm.sampling import Asked, Drawing
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9), (1.5, 0.35), (0.8, 0.999)])

@@ -1,4 +1,4 @@
-"""The stages of one iteration before fitting: pairs from data, and their scores under every anchor."""
+"""The stage that scores: pairs from data, and their log-probabilities under every anchor."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from mnpo.llm.pairs import content_digest
 from mnpo.llm.processes import Group, join
 from mnpo.llm.prompts import Prompt, as_json, read_prompts
 from mnpo.llm.recipes import check, sampled_models
+from mnpo.llm.samplers import load_sampler
 from mnpo.llm.sampling import Asked, Drawing, Sample
 from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
 
@@ -143,7 +144,7 @@ def responses(
     batches = processes.agree(lambda: sampling.missing(wanted, store, size))
     mine = (batches if processes.first else []) if alone else batches[processes.rank :: processes.world]
     if mine:
-        sampler = sampling.load_sampler(
+        sampler = load_sampler(
             config.sampler,
             folder,
             tokenizer,
