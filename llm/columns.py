@@ -44,10 +44,11 @@ def fit_columns(config: Config, scored: Dataset) -> dict[str, Array]:
         scored: with the columns <anchor>_chosen and <anchor>_rejected, and the data's own numbers.
 
     Returns:
-        name -> (pairs,) float64; `preference` is there if the data have it and the target is a label.
+        name -> (pairs,) float64; `preference` is there if the data have it and the target is a label; `weight`,
+        with mean 1, if they have it.
 
     Raises:
-        ValueError: a number that is missing in a row.
+        ValueError: a number that is missing in a row, or weights that are all 0.
     """
     chosen, _ = config.the_objective()
     rule = config.the_rule()
@@ -67,6 +68,11 @@ def fit_columns(config: Config, scored: Dataset) -> dict[str, Array]:
         fields["target"] = np.asarray(rule.target(_advantage_gap(config, scored, fields)), dtype=np.float64)
     if labelled and "preference" in scored.column_names:
         fields["preference"] = _column(scored, "preference")
+    if "weight" in scored.column_names:
+        weight = _column(scored, "weight")
+        if not weight.any():
+            raise ValueError("the weights of the data are all 0")
+        fields["weight"] = weight / weight.mean()
     return fields
 
 

@@ -36,8 +36,8 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "gamma_chosen": ("gamma_chosen", "uncertainty_chosen"),
     "gamma_rejected": ("gamma_rejected", "uncertainty_rejected"),
     "margin": ("margin",),
+    "weight": ("weight",),
 }
-_PROBABILITIES = ("preference", "win_chosen", "win_rejected")
 _SCORED = ("all_generated_responses", "all_rm_scores")
 _COLUMNS = ("prompt", "chosen", "rejected", *_SCORED, *NUMBERS)
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -246,8 +246,10 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
         value = raw[given]
         if not _is_number(value):
             raise Malformed(f"{given!r} is not a finite number: {str(value)[:20]!r}")
-        if name in _PROBABILITIES and not 0 <= value <= 1:
+        if name == "preference" and not 0 <= value <= 1:
             raise Malformed(f"{given!r} is not between 0 and 1: {value:g}")
+        if name == "weight" and value < 0:
+            raise Malformed(f"{given!r} is below 0: {value:g}")
         found[name] = float(value)
     return found
 

@@ -102,7 +102,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the mean loss of a batch of pairs."""
+        """Return the mean loss of a batch of pairs, weighted where the data say how much a pair counts."""
         logps = sequence_log_probs(model, *(inputs[name] for name in _SEQUENCES)).double()
         size = len(inputs["row"])
         lengths = inputs["response_mask"].sum(1).double()
@@ -118,8 +118,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         )
         losses = pair_losses(self._objective, self._parameters, pairs, inputs.get("preference"))
         self._stop_if_not_finite(losses.detach(), inputs["row"])
-        self._observe(pairs, losses.detach(), inputs)
-        loss = losses.mean().float()
+        weight = inputs.get("weight", torch.ones_like(losses))
+        self._observe(pairs, losses.detach(), weight, inputs)
+        loss = (weight * losses).mean().float()
         return (loss, {"logps": logps}) if return_outputs else loss
 
     def prediction_step(
@@ -140,10 +141,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         # By row, since processes are given some rows twice to be equally busy.
         rows = {row: values for held in gather_object([self._held_out]) for row, values in held.items()}
-        means = {
-            name: sum(values[name] for values in rows.values()) / len(rows)
-            for name in next(iter(rows.values()))
-        }
+        sums = {name: sum(values[name] for values in rows.values()) for name in next(iter(rows.values()))}
+        total = sums.pop("weight")
+        means = {name: value / total for name, value in sums.items()}
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
         return output
 
@@ -183,11 +183,12 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 f"the last checkpoint stands in {self.args.output_dir}"
             )
 
-    def _observe(self, pairs: Pairs, losses: Tensor, inputs: Mapping[str, Tensor]) -> None:
+    def _observe(self, pairs: Pairs, losses: Tensor, weight: Tensor, inputs: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             margin = pairs.h_ref.detach()
             ratios = (pairs.policy_w - pairs.reference_w + pairs.policy_l - pairs.reference_l) / 2
             found = {
+                "loss": losses,
                 "margin": margin,
                 "accuracy": (torch.sign(margin) + 1) / 2,
                 "logps/chosen": pairs.policy_w,
@@ -195,12 +196,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 "kl": ratios,
                 "length": (pairs.length_w + pairs.length_l) / 2,
             }
+            found = {name: weight * values for name, values in found.items()} | {"weight": weight}
             if not self.model.training:
-                table = torch.stack([losses, *found.values()]).T.tolist()
+                table = torch.stack(list(found.values())).T.tolist()
                 for row, values in zip(inputs["row"].tolist(), table, strict=True):
-                    self._held_out[row] = dict(zip(("loss", *found), values, strict=True))
+                    self._held_out[row] = dict(zip(found, values, strict=True))
                 return
-            found |= {"pairs": torch.ones_like(losses), "tokens": inputs["attention_mask"].double()}
+            del found["loss"]  # transformers logs it
+            found["tokens"] = inputs["attention_mask"].double()
             for name, tensor in found.items():
                 total = tensor.detach().sum()
                 self._seen[name] = self._seen[name] + total if name in self._seen else total
@@ -212,8 +215,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             return {}
         sums = self.accelerator.reduce(torch.stack(list(seen.values())), reduction="sum")
         totals = dict(zip(seen, sums.tolist(), strict=True))
-        count, tokens = totals.pop("pairs"), totals.pop("tokens")
-        means = {name: total / count for name, total in totals.items()}
+        count, tokens = totals.pop("weight"), totals.pop("tokens")
+        means = {name: total / max(count, 1e-300) for name, total in totals.items()}
         return {**means, "tokens_per_second": tokens / max(time.monotonic() - self._since, 1e-9)}
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
