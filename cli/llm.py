@@ -71,7 +71,7 @@ def train(
     """
     if "=" in source:
         source, overrides = "tiny", [source, *(overrides or [])]
-    _needs_torch()
+    needs_torch()
     from mnpo.cli import show_llm
     from mnpo.llm.config import load
     from mnpo.llm.loop import train as run_loop
@@ -169,7 +169,7 @@ def evaluate(
 @app.command()
 def presets(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the packaged configurations."""
-    _needs_torch()
+    needs_torch()
     from mnpo.cli import show_llm
     from mnpo.llm.config import presets
 
@@ -187,7 +187,7 @@ def show_config(
     debug: opt.Debug = False,
 ) -> None:
     """Print a configuration, resolved, as YAML that CONFIG takes."""
-    _needs_torch()
+    needs_torch()
     from mnpo.llm.config import load, to_yaml
 
     typer.echo(to_yaml(load(*_split(source, overrides))), nl=False)
@@ -201,7 +201,7 @@ def _stage(
     accelerate: str | None,
     as_json: bool,
 ) -> None:
-    _needs_torch()
+    needs_torch()
     from mnpo.cli import show_llm
     from mnpo.llm.config import load
     from mnpo.llm.progress import progress, quiet
@@ -267,14 +267,19 @@ def _print_json(content: Any) -> None:
     typer.echo(json.dumps(content, indent=2))
 
 
-def _needs_torch() -> None:
+def needs_torch() -> None:
+    """Refuse to go on without the extra.
+
+    Raises:
+        ValueError: what is missing.
+    """
     missing = [
         name
         for name in ("torch", "transformers", "datasets", "accelerate", "yaml")
         if find_spec(name) is None
     ]
     if missing:
-        raise ValueError(f"mnpo llm needs {', '.join(missing)}: pip install 'mnpo[llm]'")
+        raise ValueError(f"language models need {', '.join(missing)}: pip install 'mnpo[llm]'")
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown once, by us
     # Large pages for large arrays: torch on a CPU is a fifth faster at a vocabulary of 256,000.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mnpo import __version__
+from mnpo.cli.crosscheck import crosscheck
 from mnpo.cli.llm import app as llm_app
 from mnpo.cli.sim import app as sim_app
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(sim_app, name="sim")
 app.add_typer(llm_app, name="llm")
+app.command()(crosscheck)
 
 
 def _print_version(wanted: bool) -> None:
@@ -41,7 +43,8 @@ def root(
     """Multiplayer Nash Preference Optimization: exact preference games, solved and verified.
 
     Start here: [bold]mnpo sim[/bold] runs the default study in seconds, without data or network.
-    With the extra mnpo\\[llm], [bold]mnpo llm train[/bold] trains a language model by the same rules, in a minute.
+    With the extra mnpo\\[llm], [bold]mnpo llm train[/bold] trains a language model by the same rules, in a minute,
+    and [bold]mnpo crosscheck[/bold] shows that they are the same.
     """
 
 

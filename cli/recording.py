@@ -16,10 +16,12 @@ class Keeper:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.record: dict[str, Any] = {}
+        self.printed: Any = self.record
 
-    def __call__(self, record: dict[str, Any]) -> None:
-        """Take the record."""
+    def __call__(self, record: dict[str, Any], printed: Any = None) -> None:
+        """Take the record, and what --json prints of it: all unless given."""
         self.record = record
+        self.printed = record if printed is None else printed
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def recorded(command: str, config: dict[str, Any], out: Path | None, as_json: bo
     if as_json and out is None:
         keeper = Keeper(None)
         yield keeper
-        typer.echo(json_text(keeper.record), nl=False)
+        typer.echo(json_text(keeper.printed), nl=False)
         return
     folder = out if out is not None else default_folder(command)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in config.items()}
@@ -52,7 +54,7 @@ def recorded(command: str, config: dict[str, Any], out: Path | None, as_json: bo
         save(keeper.record, partial)
     # The results stand before anything is printed: a reader that goes away loses nothing.
     if as_json:
-        typer.echo(json_text(keeper.record), nl=False)
+        typer.echo(json_text(keeper.printed), nl=False)
 
 
 @contextmanager

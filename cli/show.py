@@ -18,7 +18,7 @@ from mnpo.equilibria import Equilibrium
 from mnpo.games import Game
 from mnpo.numerics import Array
 from mnpo.sim.catalogue import Entry
-from mnpo.sim.plots import PALETTE
+from mnpo.sim.style import PALETTE
 
 console = Console(highlight=False)
 

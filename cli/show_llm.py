@@ -164,7 +164,44 @@ def _rows(reports: dict[str, dict[str, Any]]) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    words = {"anchor", "model", "oracle", "kind", "responses of", "win rate against", "player"}
+    words = {
+        "anchor", "model", "rule", "network", "estimator", "oracle", "kind", "responses of", "win rate against",
+        "player",
+    }  # fmt: skip
     for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", no_wrap=column != "model")
+        table.add_column(
+            column, justify="left" if column in words else "right", no_wrap=column not in ("model", "rule")
+        )
     return table
+
+
+def crosscheck(record: dict[str, Any]) -> None:
+    """Print how near the networks are to the table."""
+    exact = record["feedback"] == "exact"
+    how = ("T",) if exact else ("T", "estimator", "m")
+    table = _table("rule", "network", *how, "tv", "table gap", "its gap", "outside", "agrees")
+    for row in record["rows"]:
+        kind = [row["estimator"], str(row["labels"])] if not exact else []
+        table.add_row(
+            escape(row["rule"]), row["policy"], str(row["steps"]), *kind, f"{row['tv']:.1e}",
+            f"{row['gap_table']:.4g}", f"{row['gap_network']:.4g}", f"{row['outside']:.1e}", _agrees(row),
+        )  # fmt: skip
+    console.print(table)
+    if record["errors"]:
+        table = _table("rule", "network", "estimator", "bias (tv)", "slope in m", "on the table", "agrees")
+        for row in record["errors"]:
+            on_table = "" if row["slope_table"] is None else f"{row['slope_table']:.2f}"
+            bias = "0" if row["unbiased"] else f"{row['bias']:.1e}"
+            table.add_row(
+                escape(row["rule"]), row["policy"], row["estimator"], bias, f"{row['slope']:.2f}", on_table,
+                _agrees(row),
+            )  # fmt: skip
+        console.print(table)
+        console.print(
+            "[dim]m: pairs for each context; bias: how far what infinitely many teach is from the rule's update; "
+            "slope: of the error against that on log axes[/dim]"
+        )
+
+
+def _agrees(row: dict[str, Any]) -> str:
+    return {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[row["agrees"]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnpo.certificates import Certificate, verify
-    from mnpo.dynamics import Trajectory, run
+    from mnpo.dynamics import Trajectory, run, update
     from mnpo.equilibria import Equilibrium, solve
     from mnpo.games import Game
     from mnpo.gaps import GapUndefined, dual_gap, exploitability, nash_conv, worst_case_gap
@@ -84,6 +84,7 @@ __all__ = [
     "solve",
     "sppo",
     "td_mnpo",
+    "update",
     "verify",
     "worst_case_gap",
 ]
@@ -125,6 +126,7 @@ _HOMES = {
     "solve": "mnpo.equilibria",
     "sppo": "mnpo.presets",
     "td_mnpo": "mnpo.presets",
+    "update": "mnpo.dynamics",
     "verify": "mnpo.certificates",
     "worst_case_gap": "mnpo.gaps",
 }

@@ -164,9 +164,7 @@ def run(
     """
     if steps < 0 or every < 1:
         raise ValueError(f"steps must be at least 0 and every at least 1; found {steps} and {every}")
-    outside = [np.log(game.profile(as_policies(e, "externals", positive=True))) for e in externals]
-    if len(outside) != rule.externals:
-        raise ValueError(f"rule {rule.name} needs {rule.externals} external policies; found {len(outside)}")
+    outside = _external_logs(game, rule, externals)
     log_policies = _start(game, rule, start)
     policies = np.exp(log_policies)
     aim = target_game(game, rule, externals)
@@ -238,6 +236,44 @@ def run(
     )
 
 
+def update(
+    game: Game,
+    rule: UpdateRule,
+    history: Sequence[npt.ArrayLike],
+    *,
+    externals: Sequence[npt.ArrayLike] = (),
+    feedback: Feedback | None = None,
+) -> Array:
+    """Return the players' policies after one update from a given history.
+
+    Args:
+        game: the game.
+        rule: the rule.
+        history: π^t, π^{t−1}, .., each as `run` takes its start; the last stands for all before it.
+        externals, feedback: as for `run`.
+
+    Returns:
+        log π^{t+1}, (..., p, X, A); p = 1 if players are identical and have played alike.
+
+    Raises:
+        ValueError: no history, or policies that do not fit the game.
+    """
+    if not history:
+        raise ValueError("history must hold at least the current policies; found none")
+    logs = [_start(game, rule, policies) for policies in history]
+    slots = max(policies.shape[-3] for policies in logs)
+    shaped = [np.broadcast_to(p, (*p.shape[:-3], slots, *p.shape[-2:])) for p in logs]
+    shaped += shaped[-1:] * rule.depth
+    past = deque(shaped[: rule.depth])
+    outside = _external_logs(game, rule, externals)
+    now = np.exp(past[0])
+    won: deque[Array] = deque()
+    for policies in past if rule.uses_current else ():
+        at = np.exp(policies)
+        won.append(game.win_probabilities(at) if feedback is None else feedback(game, now, at))
+    return Step(game, rule, outside, feedback)(past, won)[0]
+
+
 def target_game(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike] = ()) -> Game:
     """Return the game whose equilibrium a rule aims at.
 
@@ -248,7 +284,7 @@ def target_game(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike] = ())
         return game
     fixed = [(a, _laid_out(w)) for a, w in rule.anchors if isinstance(a, Reference | External)]
     weight = sum(w for _, w in fixed)
-    outside = [np.log(game.profile(as_policies(e, "externals", positive=True))) for e in externals]
+    outside = _external_logs(game, rule, externals)
     mixed = sum(
         w / weight * (outside[a.index] if isinstance(a, External) else game.log_reference) for a, w in fixed
     )
@@ -346,6 +382,12 @@ class _RegretStep:
 
 
 _Point = Blend | Step
+
+
+def _external_logs(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike]) -> list[Array]:
+    if len(externals) != rule.externals:
+        raise ValueError(f"rule {rule.name} needs {rule.externals} external policies; found {len(externals)}")
+    return [np.log(game.profile(as_policies(policy, "externals", positive=True))) for policy in externals]
 
 
 def _start(game: Game, rule: Rule, start: npt.ArrayLike | None) -> Array:

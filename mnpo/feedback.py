@@ -55,10 +55,10 @@ class Sampled:
 
     def __call__(self, game: Game, behaviour: Array, opponents: Array) -> Array:
         """Estimate the advantage, (..., p, X, A), up to a constant per policy; see `Feedback`."""
-        matrix = game.pairwise_matrix()
-        if matrix is None:
-            raise ValueError("sampled feedback needs pairwise payoffs (a pairwise oracle, or two players)")
-        wins = np.broadcast_to(matrix[..., None, :, :, :], (*behaviour.shape, behaviour.shape[-1]))
+        matrices = game.player_matrices()
+        if matrices is None:
+            raise ValueError("sampled feedback needs pairwise payoffs (pairwise oracles, or two players)")
+        wins = np.broadcast_to(matrices, (*behaviour.shape, behaviour.shape[-1]))
         if self.pairs == "best-worst":
             first, second = self._best_and_worst(wins, behaviour)
             target = np.full(first.shape, LABEL_GAP)

@@ -20,7 +20,7 @@ from mnpo.numerics import (
     normalise_log,
     safe_log,
 )
-from mnpo.oracles import Oracle, Pairwise
+from mnpo.oracles import Heterogeneous, Oracle, Pairwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,6 +232,13 @@ class Game:
         That is so for a pairwise oracle with any number of players, and for any shared oracle with two.
         """
         return self._pairwise
+
+    def player_matrices(self) -> Array | None:
+        """Return each player's own P of shape (..., 1 or n, X, A, A) if payoffs are pairwise, else None."""
+        if isinstance(self.oracle, Heterogeneous):
+            found = [oracle.matrix for oracle in self.oracle.oracles if isinstance(oracle, Pairwise)]
+            return np.stack(found, axis=-4) if len(found) == self.players else None
+        return None if self._pairwise is None else self._pairwise[..., None, :, :, :]
 
     @cached_property
     def _pairwise(self) -> Array | None:

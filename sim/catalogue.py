@@ -100,11 +100,18 @@ def _parse(entry: Entry, text: str) -> Parameters:
     return values
 
 
-@_entry("rps", "rock-paper-scissors; rock beats scissors by `bias` more than the other wins")
-def _rps(bias: float = 0.2, strength: float = 0.25) -> tuple[Oracle, tuple[str, ...]]:
-    matrix = np.full((3, 3), 0.5)
-    for winner, loser, margin in ((1, 0, strength), (2, 1, strength), (0, 2, strength + bias)):
-        matrix[winner, loser], matrix[loser, winner] = 0.5 + margin, 0.5 - margin
+@_entry(
+    "rps",
+    "rock-paper-scissors; rock beats scissors by `bias` more than the other wins; in each further context the "
+    "roles move on by one and the bias is smaller",
+)
+def _rps(bias: float = 0.2, strength: float = 0.25, contexts: int = 1) -> tuple[Oracle, tuple[str, ...]]:
+    matrix = np.full((contexts, 3, 3), 0.5)
+    for x in range(contexts):
+        biased = strength + bias * (1 - x / contexts)
+        for winner, loser, margin in ((1, 0, strength), (2, 1, strength), (0, 2, biased)):
+            one, other = (winner + x) % 3, (loser + x) % 3
+            matrix[x, one, other], matrix[x, other, one] = 0.5 + margin, 0.5 - margin
     if min(strength, strength + bias) <= 0 or max(strength, strength + bias) > 0.5:
         raise ValueError(
             f"strength and strength + bias of game 'rps' must lie in (0, 0.5]; found {strength:g} and "
@@ -221,14 +228,17 @@ def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
 
 
 @_entry("committee", "players with conflicting oracles: each has a transitive taste of its own plus noise")
-def _committee(players: int = 3, responses: int = 6, conflict: float = 1.0, seed: int = 0) -> Oracle:
+def _committee(
+    players: int = 3, responses: int = 6, conflict: float = 1.0, contexts: int = 1, seed: int = 0
+) -> Oracle:
     rng = np.random.default_rng(seed)
-    common = rng.standard_normal(responses)
+    common = rng.standard_normal((contexts, responses))
     oracles = []
     for _ in range(players):
-        utility = common + conflict * rng.standard_normal(responses)
-        noise = rng.standard_normal((responses, responses))
-        oracles.append(Pairwise(_sigmoid(utility[:, None] - utility + (noise - noise.T) / np.sqrt(2))))
+        utility = common + conflict * rng.standard_normal((contexts, responses))
+        noise = rng.standard_normal((contexts, responses, responses))
+        skew = (noise - noise.swapaxes(-1, -2)) / np.sqrt(2)
+        oracles.append(Pairwise(_sigmoid(utility[..., :, None] - utility[..., None, :] + skew)))
     return Heterogeneous(oracles)
 
 

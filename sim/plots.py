@@ -1,7 +1,6 @@
 """Figures from a run's plain record, so that they can be drawn again without running again.
 
-Sized for one column of a two-column paper, with colours that colour-blind readers can tell apart
-(Okabe & Ito 2008; PuOr of ColorBrewer).
+Matrices are drawn in ColorBrewer's PuOr.
 """
 
 from __future__ import annotations
@@ -12,17 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnpo.sim.crosscheck_plots import crosscheck_figures
+from mnpo.sim.style import FLOOR, HATCHES, MARKERS, OTHERS, PALETTE, WIDTH, blank
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-WIDTH = 3.5
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-OTHERS = "#BBBBBB"
-MARKERS = "osD^vP*X"
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
-#: Gaps at or below this are rounding; they are drawn here, where the log axis ends.
-FLOOR = 1e-17
 
 
 def figures(record: dict[str, Any]) -> dict[str, Figure]:
@@ -56,8 +50,11 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
         return sweep_figures(record)
     if kind == "check":
         return {"verdicts": verdict_figure(record)}
+    if kind == "crosscheck":
+        return crosscheck_figures(record)
     raise ValueError(
-        f"no figures for a record of kind {kind!r}; accepted are check, compare, rates, run, show, sweep"
+        f"no figures for a record of kind {kind!r}; accepted are check, compare, crosscheck, rates, run, show, "
+        "sweep"
     )
 
 
@@ -375,24 +372,7 @@ def win_figure(record: dict[str, Any]) -> Figure:
 
 
 def _figure(width: float = WIDTH, height: float = 2.5, axes: bool = True) -> tuple[Figure, Any]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    matplotlib.rcParams.update(
-        {
-            "font.size": 8,
-            "axes.labelsize": 8,
-            "legend.fontsize": 7,
-            "legend.title_fontsize": 7,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "lines.linewidth": 1.2,
-            "lines.markersize": 3.5,
-        }
-    )
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = blank(width, height)
     return figure, figure.subplots() if axes else None
 
 

@@ -1,0 +1,168 @@
+"""`mnpo crosscheck`: the rules on a table and on networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnpo.cli import options as opt
+from mnpo.cli.recording import recorded
+
+if TYPE_CHECKING:
+    from mnpo.llm.crosscheck import Case
+
+#: What is checked without arguments.
+DEFAULT_RULE = "td-mnpo:players=3"
+#: What `all` stands for.
+ALL = (
+    "mwu:players=3", "sppo", "omwu", "inpo", "nash-md", "onpo", "egpo", "mpo:refresh=5",
+    "td-mnpo:players=2", "td-mnpo:players=3", "td-mnpo:players=4", "td-mnpo:players=3,advantage=population",
+    "ht-mnpo:anchor=opponents", "ht-mnpo:anchor=own", "eo-mnpo",
+)  # fmt: skip
+#: The games of rules for players that are alike and for others; more contexts where their mean is to be precise.
+_GAMES = {
+    "exact": ("rps:contexts=4", "committee:responses=4,contexts=4"),
+    "sampled": ("rps:contexts=16", "committee:responses=4,contexts=16"),
+}
+
+
+def crosscheck(
+    rules: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RULE ...]",
+            help="Rules with their options, [cyan]td-mnpo:players=4 ht-mnpo:anchor=own[/cyan], or "
+            "[cyan]all[/cyan]; see [cyan]mnpo sim rules[/cyan].",
+            show_default=DEFAULT_RULE,
+        ),
+    ] = None,
+    game: Annotated[
+        str | None,
+        typer.Option(
+            help="A game of [cyan]mnpo sim games[/cyan] or a file.",
+            show_default="rps:contexts=4; for HT-MNPO committee:responses=4,contexts=4",
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="softmax, mlp or gemma2.", show_default="all three")
+    ] = None,
+    feedback: Annotated[
+        str,
+        typer.Option(help="exact: win rates are known; sampled: learnt from labels, by every estimator."),
+    ] = "exact",
+    tau: Annotated[
+        float, typer.Option("--tau", "-t", help="KL strength of the rules that have one.", min=0)
+    ] = 0.1,
+    eta: opt.Eta = 1.0,
+    steps: Annotated[
+        int, typer.Option("--steps", "-s", help="Updates in a row, besides the single one.", min=0)
+    ] = 20,
+    labels: Annotated[
+        str,
+        typer.Option(help="Numbers of sampled pairs for each context, with commas (--feedback sampled)."),
+    ] = "100,1000,10000",
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Check the networks against the table: the same rule, in closed form and as it trains language models.
+
+    Compared are one update from the same policies (total variation) and a run of updates (duality gaps). With
+    sampled feedback: how the error of an update shrinks with the number of labels, and towards which update.
+    Exit status 1 if they disagree.
+
+    [dim]mnpo crosscheck inpo onpo --policy gemma2 --feedback sampled[/dim]
+    """
+    from mnpo.cli.llm import needs_torch
+
+    needs_torch()
+    from mnpo.cli import show, show_llm
+    from mnpo.llm.crosscheck import crosscheck as check
+    from mnpo.llm.finite import NETWORKS
+    from mnpo.llm.progress import progress, quiet
+
+    quiet()
+    counts = opt.parse_counts(labels, "labels")
+    assert counts is not None
+    options: dict[str, Any] = {
+        "rules": rules or [DEFAULT_RULE], "game": game, "policy": policy, "feedback": feedback, "tau": tau,
+        "eta": eta, "steps": steps, "labels": counts, "seed": seed or 0,
+    }  # fmt: skip
+    with recorded("crosscheck", options, out, as_json) as keep:
+        cases = _cases(options)
+        with progress() as report:
+            record = check(
+                cases, [policy] if policy else list(NETWORKS), steps=steps, feedback=feedback, labels=counts,
+                seed=seed or 0, progress=report,
+            )  # fmt: skip
+        keep(record, printed=record["rows"])
+    if not as_json:
+        show_llm.crosscheck(record)
+        show.folder(keep.folder)
+    if record["disagreements"]:
+        raise RuntimeError(f"table and network disagree: {'; '.join(record['disagreements'])}")
+
+
+def _cases(options: dict[str, Any]) -> list[Case]:
+    """Return the rules with their games.
+
+    Raises:
+        ValueError: an unknown rule, option or game.
+    """
+    from mnpo.choices import choose
+    from mnpo.llm.crosscheck import Case
+    from mnpo.oracles import Pairwise
+    from mnpo.presets import RULES
+    from mnpo.sim.load import load_game
+
+    choose(options["feedback"], _GAMES, "kind of feedback")
+    names = [name for given in options["rules"] for name in (ALL if given == "all" else [given])]
+    cases = []
+    for name in dict.fromkeys(names):
+        title, _, rest = name.partition(":")
+        preset = choose(title, RULES, "rule")
+        known: dict[str, Any] = {key: options[key] for key in ("eta", "tau") if key in preset.options}
+        spec: dict[str, Any] = {"name": title, **known, **_parsed(name, rest)}
+        players = int(spec.get("players", 2))
+        if "players" not in preset.options:
+            spec.pop("players", None)
+        alike, different = _GAMES[options["feedback"]]
+        text = options["game"] or (different if title == "ht-mnpo" else alike)
+        source = load_game(text, seed=options["seed"], players=players if "players" in spec else None)
+        # With a pairwise oracle n changes nothing, and two players' gap is the duality gap.
+        alone = isinstance(source.oracle, Pairwise) and title not in ("mwu", "ht-mnpo")
+        count = source.oracle.players or (2 if alone else players)
+        strength = 0.0 if preset.unregularised else spec["tau"]
+        cases.append(Case(name, spec, source.game(players=count, tau=strength), text))
+    return cases
+
+
+def _parsed(name: str, text: str) -> dict[str, Any]:
+    """Read a rule's options, key=value with commas; several numbers with strokes, weights=0.7/0.3.
+
+    Raises:
+        ValueError: something else, or an option that the rule does not take.
+    """
+    import typing
+
+    import yaml
+
+    from mnpo.choices import choose
+    from mnpo.llm.values import coerce
+    from mnpo.presets import RULES
+
+    preset = RULES[name.partition(":")[0]]
+    hints = typing.get_type_hints(preset.build) | {"players": int, "eta": float, "tau": float}
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"a rule's options are written key=value; found {part!r}")
+        choose(key, dict.fromkeys([*preset.options, "players"]), f"option of rule {preset.name}")
+        if typing.get_origin(hints[key]) is None:
+            found[key] = coerce(yaml.safe_load(value), hints[key], f"{preset.name}:{key}")
+        else:  # several numbers
+            found[key] = [coerce(number, float, f"{preset.name}:{key}") for number in value.split("/")]
+    return found
