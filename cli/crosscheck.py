@@ -10,7 +10,7 @@ from mnpo.cli import options as opt
 from mnpo.cli.recording import recorded
 
 if TYPE_CHECKING:
-    from mnpo.llm.crosscheck import Case
+    from mnpo.llm.positions import Case
 
 #: What is checked without arguments.
 DEFAULT_RULE = "td-mnpo:players=3"
@@ -52,8 +52,15 @@ def crosscheck(
         typer.Option(help="exact: win rates are known; sampled: learnt from labels, by every estimator."),
     ] = "exact",
     tau: Annotated[
-        float, typer.Option("--tau", "-t", help="KL strength of the rules that have one.", min=0)
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--tau",
+            "-t",
+            help="KL strength of the rules that have one.",
+            min=0,
+            show_default="the game's, or 0.1",
+        ),
+    ] = None,
     eta: opt.Eta = 1.0,
     steps: Annotated[
         int, typer.Option("--steps", "-s", help="Updates in a row, besides the single one.", min=0)
@@ -88,10 +95,10 @@ def crosscheck(
     assert counts is not None
     options: dict[str, Any] = {
         "rules": rules or [DEFAULT_RULE], "game": game, "policy": policy, "feedback": feedback, "tau": tau,
-        "eta": eta, "steps": steps, "labels": counts, "seed": seed or 0,
+        "eta": eta, "steps": steps, "labels": counts, "seed": seed,
     }  # fmt: skip
     with recorded("crosscheck", options, out, as_json) as keep:
-        cases = _cases(options)
+        cases = cases_of(options)
         with progress() as report:
             record = check(
                 cases, [policy] if policy else list(NETWORKS), steps=steps, feedback=feedback, labels=counts,
@@ -105,17 +112,21 @@ def crosscheck(
         raise RuntimeError(f"table and network disagree: {'; '.join(record['disagreements'])}")
 
 
-def _cases(options: dict[str, Any]) -> list[Case]:
+def cases_of(options: dict[str, Any]) -> list[Case]:
     """Return the rules with their games.
+
+    Args:
+        options: `rules`, `game`, `feedback`, `eta`, `tau` and `seed`, as the command takes them.
 
     Raises:
         ValueError: an unknown rule, option or game.
     """
     from mnpo.choices import choose
-    from mnpo.llm.crosscheck import Case
+    from mnpo.llm.positions import Case
     from mnpo.oracles import Pairwise
     from mnpo.presets import RULES
     from mnpo.sim.load import load_game
+    from mnpo.sim.spec import DEFAULT_TAU
 
     choose(options["feedback"], _GAMES, "kind of feedback")
     names = [name for given in options["rules"] for name in (ALL if given == "all" else [given])]
@@ -123,17 +134,22 @@ def _cases(options: dict[str, Any]) -> list[Case]:
     for name in dict.fromkeys(names):
         title, _, rest = name.partition(":")
         preset = choose(title, RULES, "rule")
-        known: dict[str, Any] = {key: options[key] for key in ("eta", "tau") if key in preset.options}
-        spec: dict[str, Any] = {"name": title, **known, **_parsed(name, rest)}
-        players = int(spec.get("players", 2))
-        if "players" not in preset.options:
-            spec.pop("players", None)
+        asked = _parsed(name, rest)
         alike, different = _GAMES[options["feedback"]]
         text = options["game"] or (different if title == "ht-mnpo" else alike)
-        source = load_game(text, seed=options["seed"], players=players if "players" in spec else None)
-        # With a pairwise oracle n changes nothing, and two players' gap is the duality gap.
-        alone = isinstance(source.oracle, Pairwise) and title not in ("mwu", "ht-mnpo")
-        count = source.oracle.players or (2 if alone else players)
+        fixed = "players=" in text.partition(":")[2]
+        source = load_game(text, seed=options["seed"], players=None if fixed else asked.get("players"))
+        if "players" not in preset.options:
+            count = asked.pop("players", None)
+        elif isinstance(source.oracle, Pairwise):
+            count = None  # n are the player's own past; two players' gap is the duality gap
+        else:
+            count = source.oracle.players or asked.setdefault("players", source.players or 3)
+        tau = source.tau if options["tau"] is None else options["tau"]
+        if isinstance(tau, tuple):
+            raise ValueError(f"{text} has a tau for each player; give one for all with --tau")
+        known = {"eta": options["eta"], "tau": DEFAULT_TAU if tau is None else tau}
+        spec = {"name": title, **{key: known[key] for key in known if key in preset.options}, **asked}
         strength = 0.0 if preset.unregularised else spec["tau"]
         cases.append(Case(name, spec, source.game(players=count, tau=strength), text))
     return cases
@@ -161,8 +177,14 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"a rule's options are written key=value; found {part!r}")
         choose(key, dict.fromkeys([*preset.options, "players"]), f"option of rule {preset.name}")
+        if key in found:
+            raise ValueError(f"option {key!r} of rule {preset.name} is given twice")
         if typing.get_origin(hints[key]) is None:
-            found[key] = coerce(yaml.safe_load(value), hints[key], f"{preset.name}:{key}")
+            try:
+                read = yaml.safe_load(value)
+            except yaml.YAMLError:
+                read = value
+            found[key] = coerce(read, hints[key], f"{preset.name}:{key}")
         else:  # several numbers
             found[key] = [coerce(number, float, f"{preset.name}:{key}") for number in value.split("/")]
     return found

@@ -86,84 +86,57 @@ def train(
     _show(found, as_json, lambda: show_llm.trained(found, config.folder))
 
 
-@app.command()
-def sample(
-    source: Source,
-    overrides: Overrides = None,
-    processes: Processes = None,
-    accelerate: Accelerate = None,
-    as_json: opt.Json = False,
-    debug: opt.Debug = False,
-) -> None:
-    """Sample responses to prompts: the first stage of an iteration.
+_STAGES = {
+    "sample": """Sample responses to prompts: the first stage of an iteration.
 
     They are kept by content: what was drawn already is not drawn again.
-    """
-    _stage("sample", source, overrides, processes, accelerate, as_json)
-
-
-@app.command()
-def annotate(
-    source: Source,
-    overrides: Overrides = None,
-    processes: Processes = None,
-    accelerate: Accelerate = None,
-    as_json: opt.Json = False,
-    debug: opt.Debug = False,
-) -> None:
-    """Let oracles judge what `sample` drew, and make preference pairs of their answers.
+    """,
+    "annotate": """Let oracles judge what `sample` drew, and make preference pairs of their answers.
 
     Answers are kept: no question is asked twice.
-    """
-    _stage("annotate", source, overrides, processes, accelerate, as_json)
-
-
-@app.command()
-def score(
-    source: Source,
-    overrides: Overrides = None,
-    processes: Processes = None,
-    accelerate: Accelerate = None,
-    as_json: opt.Json = False,
-    debug: opt.Debug = False,
-) -> None:
-    """Compute the log-probabilities of preference pairs under every anchor.
+    """,
+    "score": """Compute the log-probabilities of preference pairs under every anchor.
 
     They are kept by content in output_dir: what is known already is not computed again.
-    """
-    _stage("score", source, overrides, processes, accelerate, as_json)
-
-
-@app.command()
-def fit(
-    source: Source,
-    overrides: Overrides = None,
-    processes: Processes = None,
-    accelerate: Accelerate = None,
-    as_json: opt.Json = False,
-    debug: opt.Debug = False,
-) -> None:
-    """Train a policy on preference pairs: one iteration, by an update rule or another objective.
+    """,
+    "fit": """Train a policy on preference pairs: one iteration, by an update rule or another objective.
 
     Scores first what is not scored. The same command again continues where it stopped.
-    """
-    _stage("fit", source, overrides, processes, accelerate, as_json)
-
-
-@app.command()
-def evaluate(
-    source: Source,
-    overrides: Overrides = None,
-    processes: Processes = None,
-    accelerate: Accelerate = None,
-    as_json: opt.Json = False,
-    debug: opt.Debug = False,
-) -> None:
-    """Compare a policy with others on held-out prompts, under every oracle.
+    """,
+    "evaluate": """Compare a policy with others on held-out prompts, under every oracle.
 
     Tested is what `fit` left in output_dir, or eval_model.
-    """
-    _stage("evaluate", source, overrides, processes, accelerate, as_json)
+    """,
+}
+
+
+def _stage_command(name: str, about: str) -> None:
+    """Add the command of one stage."""
+
+    def command(
+        source: Source,
+        overrides: Overrides = None,
+        processes: Processes = None,
+        accelerate: Accelerate = None,
+        as_json: opt.Json = False,
+        debug: opt.Debug = False,
+    ) -> None:
+        needs_torch()
+        from mnpo.cli import show_llm
+        from mnpo.llm.config import load
+        from mnpo.llm.progress import progress, quiet
+
+        quiet()
+        config = load(*_split(source, overrides))
+        with progress(_first()) as report:
+            found = _runner(processes, accelerate, report)(name, config)
+        _show(found, as_json, lambda: show_llm.STAGES[name](found))
+
+    app.command(name, help=about)(command)
+
+
+for _name, _about in _STAGES.items():
+    _stage_command(_name, _about)
 
 
 @app.command()
@@ -191,26 +164,6 @@ def show_config(
     from mnpo.llm.config import load, to_yaml
 
     typer.echo(to_yaml(load(*_split(source, overrides))), nl=False)
-
-
-def _stage(
-    name: str,
-    source: str,
-    overrides: list[str] | None,
-    processes: int | None,
-    accelerate: str | None,
-    as_json: bool,
-) -> None:
-    needs_torch()
-    from mnpo.cli import show_llm
-    from mnpo.llm.config import load
-    from mnpo.llm.progress import progress, quiet
-
-    quiet()
-    config = load(*_split(source, overrides))
-    with progress(_first()) as report:
-        found = _runner(processes, accelerate, report)(name, config)
-    _show(found, as_json, lambda: show_llm.STAGES[name](found))
 
 
 def _runner(

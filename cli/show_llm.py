@@ -188,18 +188,19 @@ def crosscheck(record: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(table)
     if record["errors"]:
-        table = _table("rule", "network", "estimator", "bias (tv)", "slope in m", "on the table", "agrees")
+        table = _table("rule", "network", "estimator", "bias", "slope", "of the way", "agrees")
         for row in record["errors"]:
-            on_table = "" if row["slope_table"] is None else f"{row['slope_table']:.2f}"
             bias = "0" if row["unbiased"] else f"{row['bias']:.1e}"
+            slope = f"{row['slope']:.2f} ± {row['slope_error']:.2f}"
+            share = f"{row['progress']:.3f} ± {row['progress_error']:.3f}"
             table.add_row(
-                escape(row["rule"]), row["policy"], row["estimator"], bias, f"{row['slope']:.2f}", on_table,
-                _agrees(row),
-            )  # fmt: skip
+                escape(row["rule"]), row["policy"], row["estimator"], bias, slope, share, _agrees(row)
+            )
         console.print(table)
         console.print(
-            "[dim]m: pairs for each context; bias: how far what infinitely many teach is from the rule's update; "
-            "slope: of the error against that on log axes[/dim]"
+            "[dim]m: pairs for each context; bias: total variation of what infinitely many teach to the rule's "
+            "update; slope: of the error against that in m, on log axes, with its standard error; of the way: how "
+            "far most labels go towards it[/dim]"
         )
 
 

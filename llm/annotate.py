@@ -26,7 +26,7 @@ from mnpo.llm.recipes import check, recipe, sampled_models, taught
 from mnpo.llm.sample import RECORD as SAMPLED
 from mnpo.llm.sample import SAMPLES
 from mnpo.llm.score import ENCODED, PREFERENCES
-from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
+from mnpo.llm.storage import keep_dataset, read_json, sweep, write_json
 from mnpo.llm.store import Store
 from mnpo.numerics import Array
 
@@ -307,9 +307,6 @@ def _write(
     panel: Panel,
     manifest: Mapping[str, Any],
 ) -> None:
-    target = config.folder / ANNOTATIONS
-    if read_json(target / "manifest.json") == manifest:
-        return
     entries = []
     for row, answers in zip(rows, judged, strict=True):
         entry: dict[str, Any] = {"row": row["row"]}
@@ -318,15 +315,12 @@ def _write(
             if one.rewards is not None:
                 entry[f"rewards {oracle.name}"] = (one.rewards * oracle.scale).tolist()
         entries.append(entry)
-    with whole_folder(target) as partial:
-        Dataset.from_list(entries).save_to_disk(str(partial))
-        write_json(partial / "manifest.json", manifest)
+    keep_dataset(Dataset.from_list(entries), config.folder / ANNOTATIONS, "manifest.json", manifest)
 
 
 def _write_pairs(
     config: Config, data: Dataset, report: Report, manifest: Mapping[str, Any], tokenizer: str
 ) -> None:
-    target = config.folder / PREFERENCES
     pairs = zip(data["prompt_ids"], data["chosen_ids"], data["rejected_ids"], strict=True)
     record = {
         "digest": content_digest(data),
@@ -335,8 +329,4 @@ def _write_pairs(
         "longest": max(len(prompt) + max(len(first), len(second)) for prompt, first, second in pairs),
         "report": report.as_dict(),
     }
-    if read_json(target / ENCODED) == record:
-        return
-    with whole_folder(target) as partial:
-        data.save_to_disk(str(partial))
-        write_json(partial / ENCODED, record)
+    keep_dataset(data, config.folder / PREFERENCES, ENCODED, record)

@@ -74,6 +74,10 @@ _OPPONENTS = 4
 _MOST_GROUPS = 100_000
 
 
+class TooMany(ValueError):
+    """More groups of responses than a limit can be summed over."""
+
+
 class Labels:
     """A `mnpo.llm.executor.Lesson` of m sampled pairs for each context.
 
@@ -153,7 +157,8 @@ def limit(name: str, game: Game, player: int, own: Array, parts: Sequence[Part])
         parts: what the rule credits.
 
     Raises:
-        ValueError: payoffs that are not pairwise, or too many responses to go through all groups of K.
+        ValueError: payoffs that are not pairwise.
+        TooMany: too many responses to go through all groups of K.
     """
     matrices = _matrices(game, player)
     if name == "label":
@@ -167,15 +172,19 @@ def _best_and_worst(matrix: Array, own: Array) -> Array:
     """The least-squares solution over all groups of K draws, each as likely as it is: (A,)."""
     size, drawn = own.size, ESTIMATORS["best-worst"].drawn
     if size**drawn > _MOST_GROUPS:
-        raise ValueError(f"best-worst of {size} responses has too many groups of {drawn} to go through")
-    recipe, rng = _recipe("best-worst", ()), np.random.default_rng(0)
+        raise TooMany(f"best-worst of {size} responses has too many groups of {drawn} to go through")
     normal, right = np.zeros((size, size)), np.zeros(size)
     for group in itertools.product(range(size), repeat=drawn):
-        share = float(np.prod(own[list(group)]))
-        for pair in make_pairs(recipe, [Judged(1.0, wins=matrix[np.ix_(group, group)])], rng):
-            difference = np.eye(size)[group[pair.chosen]] - np.eye(size)[group[pair.rejected]]
-            normal += share * np.outer(difference, difference)
-            right += share * LABEL_GAP * difference
+        members = list(group)
+        scores = matrix[np.ix_(members, members)].sum(1)
+        best, worst = members[int(scores.argmax())], members[int(scores.argmin())]
+        if scores.max() - scores.min() < 1e-12 or matrix[best, worst] == 0.5:
+            continue  # nothing to choose between
+        difference = np.eye(size)[best] - np.eye(size)[worst]
+        share = float(np.prod(own[members]))
+        normal += share * np.outer(difference, difference)
+        # The one that wins of the two is taken as preferred, which need not be the best of the group.
+        right += share * LABEL_GAP * np.sign(matrix[best, worst] - 0.5) * difference
     return np.asarray(np.linalg.pinv(normal, hermitian=True) @ right)
 
 

@@ -6,7 +6,6 @@ everything else, from encoding pairs over the anchors' scores to the loss, is `m
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,7 @@ from mnpo.games import Game
 from mnpo.llm.config import resolve
 from mnpo.llm.finite import NETWORKS, ResponseSet, make_network
 from mnpo.llm.fit import fit
-from mnpo.llm.processes import Group
-from mnpo.llm.score import log_probs
-from mnpo.llm.scores import digest
+from mnpo.llm.models import load_model
 from mnpo.numerics import Array, normalise_log
 from mnpo.rules import Ahead, External, Mixture, Opponents, Own, Reference, UpdateRule, WinRate
 
@@ -138,22 +135,27 @@ class Executor:
     ) -> None:
         self.kind, self.responses = kind, responses
         self._folder = folder / kind
-        self._training = {**NETWORKS[kind].training(responses), **(training or {})}
+        self._training = dict(training or {})
         self._fits = 0
-        gc.freeze()  # what the libraries hold for good: each fit collects garbage several times
 
     def teach(self, name: str, policy: Array, seed: int = 0) -> Policy:
         """Make a network whose policy is near the given one, (X, A)."""
         return self.measure(make_network(self.kind, self.responses, policy, self._folder / name, seed))
 
     def measure(self, folder: Path) -> Policy:
-        """Return a network's exact policy."""
-        config = resolve(self._config(str(folder), self._folder))
-        found, _ = log_probs(
-            config, self.kind, folder, self.responses.requests, Group(0, 1, torch.device("cpu")), None
-        )
-        table = np.array([found[digest(*request)] for request in self.responses.requests])
-        return Policy(str(folder), *self.responses.policy(table))
+        """Return a network's exact policy.
+
+        From the logits, token by token and in float64, with nothing of what scores and trains: a mistake there must
+        not be made here too.
+        """
+        model = load_model(folder).double().eval()
+        found = []
+        for prompt, answer in self.responses.requests:
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].double()
+            said = logits[len(prompt) - 1 : -1].log_softmax(-1)
+            found.append(float(said[torch.arange(len(answer)), torch.tensor(answer)].sum()))
+        return Policy(str(folder), *self.responses.policy(np.array(found)))
 
     def update(
         self,
@@ -194,36 +196,30 @@ class Executor:
             task: keys of the configuration that name the objective.
             position: whose policies are its anchors.
             player: i.
-            rows: the pairs.
+            rows: the pairs; without any the policy stays what it is.
         """
+        now, *past = position.history
+        if not rows:
+            return now[player]
         self._fits += 1
         home = self._folder / f"fit-{self._fits}"
         home.mkdir(parents=True)
         data = home / "pairs.jsonl"
         data.write_text("".join(json.dumps(entry) + "\n" for entry in rows), encoding="utf-8")
-        now, *past = position.history
         references = position.references
-        config = self._config(now[player].folder, home) | {
+        config = {
+            "model_name_or_path": now[player].folder,
+            "output_dir": str(home),
+            "scores_dir": str(self._folder / "scores"),
             "dataset_name": str(data),
+            "max_length": 64,
+            "max_prompt_length": 32,
             "reference_model_name_or_path": references[player % len(references)].folder,
             "past_models": [profile[player].folder for profile in past],
             "opponent_models": [other.folder for place, other in enumerate(now) if place != player],
             "external_models": [policy.folder for policy in position.externals],
             "per_device_train_batch_size": len(rows),
-            **self._training,
-            **task,
-        }
-        return self.measure(Path(fit(resolve(config))["model"]))
-
-    def _config(self, model: str, home: Path) -> dict[str, Any]:
-        return {
-            "model_name_or_path": model,
-            "output_dir": str(home),
-            "scores_dir": str(self._folder / "scores"),
-            "max_length": 64,
-            "max_prompt_length": 32,
             "per_device_eval_batch_size": 256,
-            "objective": "dpo",
             "weight_decay": 0.0,
             "max_grad_norm": 0.0,
             "lr_scheduler_type": "cosine",
@@ -231,7 +227,24 @@ class Executor:
             "logging_strategy": "no",
             "report_to": "none",
             "use_cpu": True,
+            **NETWORKS[self.kind].training(self._met(rows)),
+            **self._training,
+            **task,
         }
+        return self.measure(Path(fit(resolve(config))["model"]))
+
+    def _met(self, rows: Rows) -> Array:
+        """How often each response met each other one, (X, A, A)."""
+        prompts, texts = self.responses.prompts, self.responses.texts
+        met = np.zeros((len(prompts), len(texts), len(texts)))
+        for entry in rows:
+            place = (
+                prompts.index(entry["prompt"]),
+                texts.index(entry["chosen"]),
+                texts.index(entry["rejected"]),
+            )
+            met[place] += entry.get("weight", 1.0)
+        return met
 
     def parts(self, game: Game, rule: UpdateRule, position: Position, lesson: Lesson) -> list[Part]:
         """Return what a rule credits, at the networks' policies; a step ahead is taken by networks as well."""

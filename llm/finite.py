@@ -36,8 +36,8 @@ from mnpo.numerics import Array, as_array, as_policies
 
 _SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 _LETTERS = "abcde"
-#: Most responses that two letters can name.
-MOST_RESPONSES = len(_LETTERS) ** 2
+#: Most responses that there are texts for.
+MOST_RESPONSES = 2 * len(_LETTERS) ** 2
 
 #: Stands for the log-probability of a token that cannot follow: small enough to vanish, and without infinities.
 _NEVER = -1e4
@@ -49,7 +49,8 @@ class ResponseSet:
 
     Attributes:
         contexts: X, how many prompts.
-        responses: A, how many responses; they have 3 to 6 tokens, the end counted.
+        responses: A, how many responses; they have 3 to 6 tokens, the end counted, and every second one begins with
+            all of the one before.
 
     Raises:
         ValueError: sizes that no texts are made for.
@@ -72,12 +73,13 @@ class ResponseSet:
 
     @property
     def texts(self) -> list[str]:
-        """(A,) texts: two letters that name the response, and up to three more."""
-        size = len(_LETTERS)
-        return [
-            "".join(f" {_LETTERS[place % size]}" for place in (y // size, y, *range(y, y + y % 4)))
-            for y in range(self.responses)
-        ]
+        """(A,) texts: two letters, and for every second response up to three more."""
+        size, found = len(_LETTERS), []
+        for y in range(self.responses):
+            pair = y // 2
+            letters = [pair, pair + 1 + pair // size, *(range(pair, pair + 1 + pair % 3) if y % 2 else ())]
+            found.append("".join(f" {_LETTERS[place % size]}" for place in letters))
+        return found
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -104,11 +106,12 @@ class ResponseSet:
             log_probs: (X·A,) log-probabilities of `requests`, in nats.
 
         Returns:
-            log π (X, A), normalised over the responses, and (X,) the probability of all other texts.
+            log π (X, A), normalised over the responses, and (X,) the probability of all other texts, as far as
+            rounding lets it be told from 0.
         """
         table = as_array(log_probs, "log_probs").reshape(self.contexts, self.responses)
         inside = np.logaddexp.reduce(table, axis=-1)
-        return table - inside[:, None], np.maximum(-np.expm1(np.minimum(inside, 0.0)), 0.0)
+        return table - inside[:, None], -np.expm1(inside)
 
 
 class FiniteConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is not typed
@@ -214,25 +217,30 @@ class Network:
     Attributes:
         config: of a model over a response set.
         lessons, rate: steps and learning rate with which a policy is taught.
-        training: keys of the configuration of `mnpo llm fit` with which it is trained.
+        training: keys of the configuration of `mnpo llm fit` with which it is trained, given how often each pair
+            counts in each context, (X, A, A).
     """
 
     config: Callable[[ResponseSet], PreTrainedConfig]
     lessons: int
     rate: float
-    training: Callable[[ResponseSet], dict[str, Any]]
+    training: Callable[[Array], dict[str, Any]]
 
 
-def _descent(responses: ResponseSet) -> dict[str, Any]:
-    """Gradient descent on free logits, at half the step that would solve a regression on all pairs at once.
+def _descent(pairs: Array) -> dict[str, Any]:
+    """Gradient descent on free logits, at the inverse of the largest curvature of a regression on pairs.
 
-    With N = X·A(A−1)/2 pairs the loss has the curvature 2A/N in every direction that changes a policy.
+    The mean of (θ_y − θ_z − target)² over N pairs that count w on average 1 has the Hessian 2/N times the weighted
+    graph's Laplacian, context by context.
     """
-    step = responses.contexts * (responses.responses - 1) / 8
-    return {"max_steps": 100, "learning_rate": step, "optim": "sgd"}
+    weights = pairs + pairs.swapaxes(-1, -2)
+    laplacian = weights.sum(-1)[..., None] * np.eye(pairs.shape[-1]) - weights
+    curvature = 2 * np.linalg.eigvalsh(laplacian).max()
+    step = pairs.sum() / curvature if curvature else 1.0
+    return {"max_steps": 100, "learning_rate": float(step), "optim": "sgd"}
 
 
-def _adam(steps: int, rate: float) -> Callable[[ResponseSet], dict[str, Any]]:
+def _adam(steps: int, rate: float) -> Callable[[Array], dict[str, Any]]:
     return lambda _: {"max_steps": steps, "learning_rate": rate, "adam_beta1": 0.8, "adam_beta2": 0.99}
 
 

@@ -222,7 +222,7 @@ def _merge(config: Config, adapter: Path) -> None:
             raise ValueError(f"cannot merge {adapter}: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
 
 
-class _Reporter(TrainerCallback):  # type: ignore[misc]
+class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Tells how far training is."""
 
     def __init__(self, progress: Progress) -> None:

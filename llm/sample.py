@@ -30,7 +30,7 @@ from mnpo.llm.prompts import Prompt, as_json, read_prompts
 from mnpo.llm.recipes import check, sampled_models
 from mnpo.llm.samplers import load_sampler
 from mnpo.llm.sampling import Asked, Drawing, Sample
-from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
+from mnpo.llm.storage import keep_dataset, sweep, write_json
 
 #: The stage's record and its data set, in the output folder.
 RECORD = "samples.json"
@@ -97,10 +97,7 @@ def sample(config: Config, progress: Progress | None = None) -> dict[str, Any]:
         "models": records,
     }
     if processes.first:
-        if read_json(target / "manifest.json") != manifest:
-            with whole_folder(target) as partial:
-                data.save_to_disk(str(partial))
-                write_json(partial / "manifest.json", manifest)
+        keep_dataset(data, target, "manifest.json", manifest)
         write_json(config.folder / RECORD, record)
     processes.wait()
     return record

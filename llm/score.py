@@ -33,7 +33,7 @@ from mnpo.llm.pairs import Encoder, Report, content_digest, encode_rows
 from mnpo.llm.processes import Group, join
 from mnpo.llm.prompts import read_prompts
 from mnpo.llm.scores import Request, digest, missing, score, store_of
-from mnpo.llm.storage import read_json, sweep, whole_folder, write_json
+from mnpo.llm.storage import keep_dataset, read_json, sweep, write_json
 
 #: The stage's record, in the output folder.
 SCORES = "scores.json"
@@ -82,10 +82,8 @@ def score_pairs(config: Config, progress: Progress | None = None) -> dict[str, A
         "anchors": {row["anchor"]: row.pop("digest") for row in records},
     }
     target = config.folder / "scored"
-    if processes.first and read_json(target / "manifest.json") != manifest:
-        with whole_folder(target) as partial:
-            DatasetDict(splits).save_to_disk(str(partial))
-            write_json(partial / "manifest.json", manifest)
+    if processes.first:
+        keep_dataset(DatasetDict(splits), target, "manifest.json", manifest)
     record = {"folder": str(target), "manifest": manifest, "rows": reports["rows"], "anchors": records}
     if processes.first:
         write_json(config.folder / SCORES, record)
@@ -106,10 +104,7 @@ def _pairs(config: Config, tokenizer: Any, processes: Group) -> tuple[dict[str, 
             "rows": {name: report.as_dict() for name, report in reports.items()},
             "digests": {name: content_digest(split) for name, split in splits.items()},
         }
-        if read_json(target / "report.json") != json.loads(json.dumps(record)):
-            with whole_folder(target) as partial:
-                DatasetDict(splits).save_to_disk(str(partial))
-                write_json(partial / "report.json", record)
+        keep_dataset(DatasetDict(splits), target, "report.json", record)
     processes.wait()
     stored = load_from_disk(str(target))
     return dict(stored), read_json(target / "report.json")
@@ -158,11 +153,12 @@ def _encode(config: Config, tokenizer: Any) -> tuple[dict[str, Dataset], dict[st
         splits = {name: _with_mismatched(split) for name, split in splits.items()}
     for split in splits.values():
         check_columns(config, split.column_names)
-    soft = {name: "preference" in split.column_names for name, split in splits.items()}
-    if len(set(soft.values())) > 1:
-        raise ValueError(
-            f"the column preference must be in both the training and the held-out pairs or in neither: {soft}"
-        )
+    for column in ("preference", "weight"):
+        known = {name: column in split.column_names for name, split in splits.items()}
+        if len(set(known.values())) > 1:
+            raise ValueError(
+                f"the column {column} must be in both the training and the held-out pairs or in neither: {known}"
+            )
     return splits, reports
 
 

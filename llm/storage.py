@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -60,6 +63,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def keep_dataset(data: Dataset | DatasetDict, folder: Path, name: str, record: Any) -> None:
+    """Save a data set and, as `name`, the record of what it is, unless the folder has that record already."""
+    if read_json(folder / name) != json.loads(json.dumps(record)):
+        with whole_folder(folder) as partial:
+            data.save_to_disk(str(partial))
+            write_json(partial / name, record)
 
 
 def sweep(folder: Path) -> None:

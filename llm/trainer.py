@@ -58,7 +58,7 @@ class Collator:
         return batch
 
 
-class PairTrainer(Trainer):  # type: ignore[misc]
+class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     """Minimises an objective over preference pairs; anchors are columns, so no other model is in memory.
 
     Logged besides transformers' own: margin (h against the reference), accuracy (how often it is above 0, ties

@@ -250,7 +250,8 @@ def update(
         game: the game.
         rule: the rule.
         history: π^t, π^{t−1}, .., each as `run` takes its start; the last stands for all before it.
-        externals, feedback: as for `run`.
+        externals: as for `run`.
+        feedback: as for `run`, but here win rates of the past, too, are learnt from responses of π^t.
 
     Returns:
         log π^{t+1}, (..., p, X, A); p = 1 if players are identical and have played alike.

@@ -236,8 +236,10 @@ class Game:
     def player_matrices(self) -> Array | None:
         """Return each player's own P of shape (..., 1 or n, X, A, A) if payoffs are pairwise, else None."""
         if isinstance(self.oracle, Heterogeneous):
-            found = [oracle.matrix for oracle in self.oracle.oracles if isinstance(oracle, Pairwise)]
-            return np.stack(found, axis=-4) if len(found) == self.players else None
+            oracles = self.oracle.oracles
+            if self.players > 2 and not all(isinstance(oracle, Pairwise) for oracle in oracles):
+                return None
+            return np.stack(np.broadcast_arrays(*(oracle.pairwise_matrix() for oracle in oracles)), axis=-4)
         return None if self._pairwise is None else self._pairwise[..., None, :, :, :]
 
     @cached_property

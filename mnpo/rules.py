@@ -139,6 +139,12 @@ class UpdateRule:
         return max([0, *own, *inner])
 
     @property
+    def tells_apart(self) -> bool:
+        """Whether an anchor is the other players' policies, so that players who have played alike matter each."""
+        ahead = [point.rule.tells_apart for point in self._points() if isinstance(point, Ahead)]
+        return any(isinstance(anchor, Opponents) for anchor, _ in self._all_anchors()) or any(ahead)
+
+    @property
     def uses_current(self) -> bool:
         """Whether win rates against policies that were played are asked for."""
         ahead = [point.rule.uses_current for point in self._points() if isinstance(point, Ahead)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from mnpo.choices import choose
 from mnpo.llm.formats import first_line
+from mnpo.llm.locate import release
 from mnpo.llm.models import DTYPES, check_weights
 from mnpo.llm.oracles.base import Answers
 
@@ -154,9 +154,7 @@ def answers(
             yield list(zip(places, values, strict=True))
     finally:
         del model
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        release()
 
 
 def _padding(batch: Sequence[array[int]], rows: int, learnt: int | None, usual: int | None) -> int:

@@ -410,6 +410,9 @@ def test_held_out_pairs_must_have_the_columns(tmp_path: Path) -> None:
         score_pairs(small(tmp_path, f"eval_dataset_name={file}"))
     with pytest.raises(ValueError, match="needs the columns win_chosen and win_rejected"):
         score_pairs(small(tmp_path, f"eval_dataset_name={file}", "target=win-rate"))
+    file.write_text("".join(json.dumps({**row, "weight": 2.0}) + "\n" for row in tiny.pairs(30)))
+    with pytest.raises(ValueError, match="weight must be in both"):
+        score_pairs(small(tmp_path, f"eval_dataset_name={file}"))
 
 
 def test_full_disk(finished: Path, tmp_path: Path) -> None:

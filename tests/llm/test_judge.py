@@ -300,7 +300,7 @@ def test_closing_early_asks_no_more(server: Server) -> None:
     server.reply = lambda parts, before: says("[[A]]", seconds=0.02)
     answers = judge_at(server, concurrency=2).answer(numbered(50), CPU)
     next(answers)
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()  # type: ignore[attr-defined]  # a generator
     time.sleep(0.3)
     assert len(server.seen) <= 4
 

@@ -155,7 +155,7 @@ def test_of_several_outputs_a_rule_says_which_is_the_reward(
         with pytest.raises(
             ValueError, match="reward model r has 3 outputs; give output: an index, or 3 weights"
         ):
-            RewardModel(name="r", model=str(tmp_path), output=wrong)  # type: ignore[arg-type]
+            RewardModel(name="r", model=str(tmp_path), output=wrong)  # type: ignore[arg-type]  # that is the mistake
 
 
 def published(
@@ -407,7 +407,7 @@ def test_the_model_is_freed_when_no_more_answers_are_wanted(
     assert place == 2, "the longest comes first"
     assert alive() == before + 1
     assert torch.is_grad_enabled()
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()  # type: ignore[attr-defined]  # a generator
     assert alive() == before
 
 
