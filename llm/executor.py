@@ -262,7 +262,7 @@ class Executor:
 
 
 def _mixture(point: Mixture, position: Position) -> Array:
-    """Σ_k λ_k log μ_k at the networks' policies, (p, X, A), not normalised."""
+    """Σ_k λ_k log μ_k at the networks' policies, (p, X, A), not normalised; apart from the table's own."""
     total = np.zeros_like(position.log_policies())
     for anchor, share in point.anchors:
         weight = float(np.asarray(share).flat[0])
