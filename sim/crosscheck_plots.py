@@ -81,7 +81,7 @@ def labels_figure(errors: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _key(figure: Figure, panels: list[Axes], name: str, lines: list[tuple[str, str]]) -> None:
+def _key(figure: Figure, panels: list[Axes], name: str, lines: list[tuple[str, Any]]) -> None:
     """Name the axis on the left, and below all panels what marks and lines mean."""
     from matplotlib.lines import Line2D
 
