@@ -125,7 +125,7 @@ def _check(
         raise ValueError("labels must be at least two different numbers above 0")
     for case in cases:
         ResponseSet(case.game.contexts, case.game.actions)
-        if len(case.rule.numbers()) != sum(number.size == 1 for number in case.rule.numbers()):
+        if any(number.size != 1 for number in case.rule.numbers()):
             raise ValueError(f"rule {case.label} has numbers that differ between players")
         if case.game.batch_shape:
             raise ValueError(f"{case.game_name} is a batch of games; networks play one")

@@ -31,8 +31,7 @@ class Estimator(NamedTuple):
     Attributes:
         pairing, labels, target: the configuration's keys.
         drawn: K, responses drawn at once.
-        table: the name that `mnpo.feedback` has for it.
-        teaches: what it estimates.
+        table: the name that `mnpo.feedback` has for it, if it has it.
     """
 
     pairing: str
@@ -40,32 +39,14 @@ class Estimator(NamedTuple):
     target: str
     drawn: int
     table: str | None
-    teaches: str
 
 
+#: What each teaches is `limit`.
 ESTIMATORS = {
-    "label": Estimator(
-        "iid", "sampled", "label", 8, "iid", "the win rate against who draws the pairs, whatever is credited"
-    ),
-    "third": Estimator(
-        "third",
-        "sampled",
-        "win-rate",
-        8,
-        "third",
-        "the advantage: both compared with one opponent's response",
-    ),
-    "win-rate": Estimator(
-        "iid",
-        "sampled",
-        "win-rate",
-        8,
-        None,
-        "the advantage: both compared with several opponents' responses",
-    ),
-    "best-worst": Estimator(
-        "best-worst", "hard", "label", 4, None, "neither: best and worst of four are no independent draws"
-    ),
+    "label": Estimator("iid", "sampled", "label", 8, "iid"),
+    "third": Estimator("third", "sampled", "win-rate", 8, "third"),
+    "win-rate": Estimator("iid", "sampled", "win-rate", 8, None),
+    "best-worst": Estimator("best-worst", "hard", "label", 4, None),
 }
 
 #: Draws of the opponents for each group of K.

@@ -101,7 +101,7 @@ def _sequence_log_probs(
         with_body = _with_body(model, piece[None])
         logits = forward(with_body, inputs_embeds=piece[None], use_cache=False, return_dict=True).logits[0]
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        token_logps: Tensor = _TokenLogProbs.apply(wide, target)  # type: ignore[no-untyped-call]  # torch's
+        token_logps: Tensor = _TokenLogProbs.apply(wide, target)  # type: ignore[no-untyped-call]  # torch's is untyped
         return token_logps
 
     pieces = list(zip(torch.split(states, chunk), torch.split(targets, chunk), strict=True))
