@@ -158,7 +158,12 @@ def _on_cpu(given: dict[str, Any]) -> dict[str, Any]:
     """What makes accelerate see several processes on a machine without GPUs."""
     if not given.get("deepspeed") or not launched():
         return {"use_cpu": True}
+    import deepspeed.ops
     from accelerate.state import AcceleratorState, PartialState
+
+    # An operation for inference that DeepSpeed compiles as it starts: a minute, and a process that is killed
+    # meanwhile leaves a lock for which every later run would wait for ever.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"

@@ -93,12 +93,14 @@ def test_what_is_logged_and_saved(finished: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["ddp", pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
 def test_two_processes_are_one(mode: str, finished: Path, tmp_path: Path) -> None:
-    """The same losses and weights to 1e-4 at the same global batch."""
+    """The same losses and weights to 1e-4 at the same global batch, and nothing compiled for it."""
     folder = tmp_path / mode
+    compiled = tmp_path / "compiled"
     mnpo(
         "fit", "tiny", f"output_dir={folder}", *SMALL, "per_device_train_batch_size=2",
-        "--num-processes", "2", "--accelerate", mode,
+        "--num-processes", "2", "--accelerate", mode, TORCH_EXTENSIONS_DIR=str(compiled),
     )  # fmt: skip
+    assert not compiled.exists()
     one, two = (json.loads((f / "results.json").read_text()) for f in (finished, folder))
     assert two["processes"] == 2
     assert two["distributed"] == ("MULTI_CPU" if mode == "ddp" else "DEEPSPEED")
