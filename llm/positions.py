@@ -127,7 +127,9 @@ class Positions:
     def start(self, case: Case) -> Place:
         """Return where a run begins: each slot at a policy of its own, regularised towards the game's reference."""
         start = tuple(self._random(case, _PAST, i) for i in range(case.slots))
-        references = tuple(self._teach(np.exp(logs)) for logs in case.game.log_reference)
+        references = tuple(
+            self._teach(np.exp(logs), _REFERENCE, i) for i, logs in enumerate(case.game.log_reference)
+        )
         return self._place(case, Position((start,), references, self._externals(case)))
 
     def _place(self, case: Case, position: Position) -> Place:
@@ -142,13 +144,14 @@ class Positions:
     def _random(self, case: Case, kind: int, number: int) -> Policy:
         rng = np.random.default_rng([self._seed, kind, number])
         logits = _SPREAD * rng.standard_normal((case.game.contexts, case.game.actions))
-        return self._teach(normalise_log(logits)[1])
+        return self._teach(normalise_log(logits)[1], kind, number)
 
-    def _teach(self, policy: Array) -> Policy:
+    def _teach(self, policy: Array, kind: int, number: int) -> Policy:
         key = policy.tobytes()
         if key not in self._taught:
-            number = len(self._taught)
-            self._taught[key] = self.executor.teach(f"taught-{number}", policy, seed=self._seed + number)
+            # The seed is by what the policy is for: a case's rows are the same with and without others before it.
+            (seed,) = np.random.SeedSequence([self._seed, kind, number]).generate_state(1).tolist()
+            self._taught[key] = self.executor.teach(f"taught-{len(self._taught)}", policy, seed)
         return self._taught[key]
 
 
