@@ -249,7 +249,7 @@ def _effective(tables: Array) -> float:
 @contextlib.contextmanager
 def _small() -> Iterator[Path]:
     """Give a folder for networks so small that several threads, and searching for garbage, would slow them down."""
-    threads = torch.get_num_threads()
+    threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
     folder = Path(tempfile.mkdtemp(prefix="mnpo-crosscheck-"))
     torch.set_num_threads(1)
     gc.freeze()  # what the libraries hold for good: each fit collects garbage several times
@@ -257,6 +257,7 @@ def _small() -> Iterator[Path]:
         with contextlib.redirect_stdout(io.StringIO()):  # libraries print to it
             yield folder
     finally:
-        gc.unfreeze()
+        if not frozen:  # by the caller, who alone may undo it
+            gc.unfreeze()
         torch.set_num_threads(threads)
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -27,13 +28,30 @@ def mnpo(*arguments: str, expect: int = 0, **environment: str) -> str:
 
 
 def kill_when(arguments: list[str], ready: Callable[[], bool]) -> None:
-    """Start the command and kill it with SIGKILL as soon as `ready` says so."""
-    running = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Start the command and kill it with SIGKILL as soon as `ready` says so.
+
+    It is forked from a process that has the libraries loaded and has done nothing else.
+    """
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["mnpo.cli.main", "mnpo.llm.commands"])
+    running = forking.Process(target=_silently, args=(arguments,))
+    running.start()
     while not ready():
-        assert running.poll() is None, "it ended before it could be killed"
+        assert running.is_alive(), "it ended before it could be killed"
         time.sleep(0.002)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    running.kill()
+    running.join()
+    assert running.exitcode == -signal.SIGKILL
+
+
+def _silently(arguments: list[str]) -> None:
+    from mnpo.cli.main import main
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.argv = ["mnpo", "llm", *arguments]
+    main()
 
 
 def entries(folder: Path) -> list[bytes]:
