@@ -185,9 +185,10 @@ def crosscheck(record: dict[str, Any]) -> None:
         if not exact and row["labels"] < most:
             continue  # the table below has their errors' slope
         kind = [row["estimator"], str(row["labels"])] if not exact else []
+        outside = "0" if row["outside"] < 1e-12 else f"{row['outside']:.1e}"  # of free logits: rounding
         table.add_row(
             escape(row["rule"]), row["policy"], str(row["steps"]), *kind, f"{row['tv']:.1e}",
-            f"{row['gap_table']:.4g}", f"{row['gap_network']:.4g}", f"{row['outside']:.1e}", _agrees(row),
+            f"{row['gap_table']:.4g}", f"{row['gap_network']:.4g}", outside, _agrees(row),
         )  # fmt: skip
     console.print(table)
     if record["errors"]:
