@@ -78,9 +78,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     past, many = cases()
     with progress() as report:
-        record = crosscheck(
-            [*past, *many], ["gemma2"], steps=STEPS, training={"max_steps": 150}, progress=report
-        )
+        record = crosscheck([*past, *many], ["gemma2"], steps=STEPS, progress=report)
     (folder / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     convergence, crowds = record["curves"][: len(past)], record["curves"][len(past) :]
     print(

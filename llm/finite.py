@@ -240,14 +240,10 @@ def _descent(pairs: Array) -> dict[str, Any]:
     return {"max_steps": 100, "learning_rate": float(step), "optim": "sgd"}
 
 
-def _adam(steps: int, rate: float, more: int = 0) -> Callable[[Array], dict[str, Any]]:
-    """Adam, with `more` steps for every response beyond the third."""
-
-    def settings(pairs: Array) -> dict[str, Any]:
-        count = steps + more * max(0, pairs.shape[-1] - 3)
-        return {"max_steps": count, "learning_rate": rate, "adam_beta1": 0.8, "adam_beta2": 0.99}
-
-    return settings
+def _adam(steps: int, rate: float, warmup: int = 0) -> Callable[[Array], dict[str, Any]]:
+    return lambda pairs: {
+        "max_steps": steps, "learning_rate": rate, "warmup_steps": warmup, "adam_beta1": 0.8, "adam_beta2": 0.99,
+    }  # fmt: skip
 
 
 def _finite(kind: str) -> Callable[[ResponseSet], PreTrainedConfig]:
@@ -274,7 +270,7 @@ def _gemma2(responses: ResponseSet) -> PreTrainedConfig:
 NETWORKS = {
     "softmax": Network(_finite("softmax"), 150, 0.1, _descent),
     "mlp": Network(_finite("mlp"), 150, 1e-2, _adam(100, 3e-3)),
-    "gemma2": Network(_gemma2, 150, 4e-3, _adam(150, 6e-4, more=75)),
+    "gemma2": Network(_gemma2, 150, 4e-3, _adam(225, 1e-3, warmup=20)),
 }
 
 

@@ -161,6 +161,16 @@ def test_gemma_after_twenty_steps() -> None:
     assert record["disagreements"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_gemma_takes_long_steps(seed: int) -> None:
+    """From several starts, what goes furthest: a fit that stopped too early would be blamed on the rule."""
+    far = cases("mwu:players=3", "td-mnpo:players=4", "ht-mnpo:anchor=opponents")
+    record = crosscheck(far, ["gemma2"], steps=0, seed=seed)
+    assert max(entry["tv"] for entry in record["rows"]) < TOLERANCE["gemma2"] / 2
+    assert record["disagreements"] == []
+
+
 # --- sampled feedback ---------------------------------------------------------------------------------------------
 
 
