@@ -241,7 +241,7 @@ def _descent(pairs: Array) -> dict[str, Any]:
 
 
 def _adam(steps: int, rate: float, warmup: int = 0) -> Callable[[Array], dict[str, Any]]:
-    return lambda pairs: {
+    return lambda _: {
         "max_steps": steps, "learning_rate": rate, "warmup_steps": warmup, "adam_beta1": 0.8, "adam_beta2": 0.99,
     }  # fmt: skip
 

@@ -142,6 +142,15 @@ def test_all_networks_agree() -> None:
     assert record["disagreements"] == []
 
 
+def test_a_rule_is_checked_alike_after_others() -> None:
+    """The same rows, to the last bit, alone and after another rule: networks do not depend on what came before."""
+    few = {"max_steps": 5}
+    (_, after) = crosscheck(cases("onpo", "td-mnpo:players=4"), ["mlp"], steps=0, training=few)["rows"]
+    (alone,) = crosscheck(cases("td-mnpo:players=4"), ["mlp"], steps=0, training=few)["rows"]
+    assert {**after, "seconds": 0} == {**alone, "seconds": 0}
+    assert alone["tv"] > 1e-4  # five steps leave something that weights can differ in
+
+
 def test_players_of_group_oracles_and_refreshed_references() -> None:
     """A population of annotators with n = 3, and MPO, whose reference moves on."""
     population = cases("td-mnpo:players=3", game="annotators:responses=4,annotators=30")
