@@ -105,23 +105,10 @@ def verify(
     profile = game.profile(policies)
     if profile.ndim != 3:
         raise ValueError(f"policies must be one profile (n, X, A); found shape {profile.shape}")
-    everyone = np.array(game.everyone(profile))
-    n = game.players
-    tau = np.array(game.player_tau)
-    log_reference = np.broadcast_to(game.log_reference, everyone.shape)
-    wins = game.oracle.win_probabilities(everyone)
-    expected = (everyone * wins).sum(-1)
-    divergence = (xlogy(everyone, everyone) - everyone * log_reference).sum(-1)
-    payoff = expected - tau[:, None] * divergence
-    best_value, best = np.empty_like(expected), np.empty_like(everyone)
-    for i in range(n):
-        if tau[i] > 0:
-            logits = log_reference[i] + wins[i] / tau[i]
-            best_value[i], best[i] = tau[i] * logsumexp(logits, axis=-1), softmax(logits, axis=-1)
-        else:
-            best_value[i], best[i] = wins[i].max(-1), everyone[i]
-    gains = np.array([float(game.context_mean(best_value[i] - payoff[i])) for i in range(n)])
-    value = np.array([float(game.context_mean(payoff[i])) for i in range(n)])
+    n, tau = game.players, np.array(game.player_tau)
+    parts = [_figures(part, profile[:, block]) for block, _, part in game.blocks()]
+    expected, payoff, gain, distances = np.concatenate(parts, axis=-1)
+    gains, value = game.context_mean(gain), game.context_mean(payoff)
 
     checks = [
         Check(
@@ -136,9 +123,7 @@ def verify(
     # Pinsker: a policy whose gain τ KL(π ‖ BR) is ε lies within √(ε/2τ) of its best response.
     if tau.any():
         held = tau > 0
-        distance = np.array(
-            [float(game.context_mean(np.abs(everyone[i] - best[i]).sum(-1) / 2)) for i in range(n)]
-        )
+        distance = game.context_mean(distances)
         limit = np.sqrt((tolerance + ROUNDING_UNITS * np.finfo(float).eps) / (2 * np.where(held, tau, 1.0)))
         worst = int(np.where(held, distance - limit, -np.inf).argmax())
         checks.append(
@@ -177,7 +162,7 @@ def verify(
     else:
         # NashConv ≥ Σ_i τ_i KL(π_i ‖ π*_i) wherever payoffs sum to a constant; Pinsker for the distance. NashConv
         # is a difference of payoffs, so that its rounding is allowed for: a bound must never be too small.
-        size = 1 + float((tau[:, None] * np.abs(log_reference).max(axis=-1)).max())
+        size = 1 + float((tau[:, None] * np.abs(game.log_reference).max(axis=-1)).max())
         rounding = ROUNDING_UNITS * np.finfo(float).eps * n * size
         bound = float(np.sqrt((np.abs(gains).sum() + rounding) / (2 * tau.min())))
         slots = game.slots
@@ -190,10 +175,34 @@ def verify(
             )
         else:
             try:
-                checks.append(_convex_check(game, matrix, everyone, tau, tolerance))
+                checks.append(_convex_check(game, matrix, profile, tau, tolerance))
             except RuntimeError as error:
                 skipped.append(("convex_program", str(error)))
     return Certificate(float(tolerance), gains, value, bound, tuple(checks), tuple(skipped))
+
+
+def _figures(game: Game, profile: Array) -> Array:
+    """Return what follows from the definitions for each player in each context.
+
+    Args:
+        game: a single game.
+        profile: (p, X, A).
+
+    Returns:
+        (4, n, X): the expected win probability, the payoff, what a best response gains, and the total variation
+        from it (0 at τ = 0).
+    """
+    policies, tau = np.array(game.everyone(profile)), game.player_tau
+    log_reference = np.broadcast_to(game.log_reference, policies.shape)
+    wins = game.oracle.win_probabilities(policies)
+    expected = (policies * wins).sum(-1)
+    payoff = expected - tau[:, None] * (xlogy(policies, policies) - policies * log_reference).sum(-1)
+    best_value, distance = wins.max(-1), np.zeros_like(expected)
+    for i in np.flatnonzero(tau > 0):
+        logits = log_reference[i] + wins[i] / tau[i]
+        best_value[i] = tau[i] * logsumexp(logits, axis=-1)
+        distance[i] = np.abs(policies[i] - softmax(logits, axis=-1)).sum(-1) / 2
+    return np.stack([expected, payoff, best_value - payoff, distance])
 
 
 def _convex_check(game: Game, matrix: Array, policies: Array, tau: Array, tolerance: float) -> Check:

@@ -1,48 +1,20 @@
-"""The tabular executor: an update rule run on a game in closed form, in log space, many games at once."""
+"""The tabular executor: an update rule run on a game, or on a batch of games, and what it did there."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.games import Game
 from mnpo.gaps import exploitability_of
-from mnpo.numerics import Array, as_policies, mean_of_others, normalise_log, safe_log
-from mnpo.rules import (
-    Anchors,
-    External,
-    Mixture,
-    Number,
-    Opponents,
-    Own,
-    Reference,
-    RegretMatchingPlus,
-    UpdateRule,
-    WinRate,
-)
-
-Rule = UpdateRule | RegretMatchingPlus
-
-
-class Feedback(Protocol):
-    """How players learn their win rates, where it is not exactly."""
-
-    def __call__(self, game: Game, behaviour: Array, opponents: Array) -> Array:
-        """Estimate q up to a constant per policy.
-
-        Args:
-            game: the game.
-            behaviour: (..., p, X, A), the policies that responses are drawn from.
-            opponents: (..., p, X, A), the policies that the others play.
-
-        Returns:
-            (..., p, X, A).
-        """
+from mnpo.numerics import Array, as_policies, normalise_log, safe_log
+from mnpo.rules import External, Reference, RegretMatchingPlus, Rule, UpdateRule
+from mnpo.steps import Feedback, RegretStep, Step, external_logs, laid_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +136,12 @@ def run(
     """
     if steps < 0 or every < 1:
         raise ValueError(f"steps must be at least 0 and every at least 1; found {steps} and {every}")
-    outside = _external_logs(game, rule, externals)
+    outside = external_logs(game, rule, externals)
     log_policies = _start(game, rule, start)
     policies = np.exp(log_policies)
     aim = target_game(game, rule, externals)
     step = (
-        _RegretStep(policies) if isinstance(rule, RegretMatchingPlus) else Step(game, rule, outside, feedback)
+        RegretStep(policies) if isinstance(rule, RegretMatchingPlus) else Step(game, rule, outside, feedback)
     )
     past = deque([log_policies] * rule.depth, maxlen=rule.depth)
     won: deque[Array] = deque(maxlen=rule.depth)
@@ -266,7 +238,7 @@ def update(
     shaped = [np.broadcast_to(p, (*p.shape[:-3], slots, *p.shape[-2:])) for p in logs]
     shaped += shaped[-1:] * rule.depth
     past = deque(shaped[: rule.depth])
-    outside = _external_logs(game, rule, externals)
+    outside = external_logs(game, rule, externals)
     now = np.exp(past[0])
     won: deque[Array] = deque()
     for policies in past if rule.uses_current else ():
@@ -283,112 +255,14 @@ def target_game(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike] = ())
     """
     if not rule.externals or isinstance(rule, RegretMatchingPlus):
         return game
-    fixed = [(a, _laid_out(w)) for a, w in rule.anchors if isinstance(a, Reference | External)]
+    fixed = [(a, laid_out(w)) for a, w in rule.anchors if isinstance(a, Reference | External)]
     weight = sum(w for _, w in fixed)
-    outside = _external_logs(game, rule, externals)
+    outside = external_logs(game, rule, externals)
     mixed = sum(
         w / weight * (outside[a.index] if isinstance(a, External) else game.log_reference) for a, w in fixed
     )
     tau = np.asarray(rule.tau)
     return replace(game, reference=normalise_log(np.asarray(mixed))[1], tau=tau)
-
-
-class Step:
-    """(U) with the rule's numbers laid out for one game, so that an update is a few array operations."""
-
-    def __init__(
-        self, game: Game, rule: UpdateRule, externals: list[Array], feedback: Feedback | None
-    ) -> None:
-        self._game, self._feedback = game, feedback
-        self._blend = Blend(game, rule.anchors, externals)
-        eta = _laid_out(rule.eta)
-        self._won = [(c.lag, eta * _laid_out(w)) for c, w in rule.advantage if isinstance(c, WinRate)]
-        self._points: list[tuple[_Point, Any]] = []
-        for credit, weight in rule.advantage:
-            if isinstance(credit, WinRate):
-                continue
-            point = credit.point
-            at: _Point = (
-                Blend(game, point.anchors, externals)
-                if isinstance(point, Mixture)
-                else Step(game, point.rule, externals, feedback)
-            )
-            self._points.append((at, eta * _laid_out(weight)))
-
-    def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
-        """Return the next log-policies and policies; `past` and `won` hold the latest first."""
-        logits = self._blend.logits(past)
-        for lag, weight in self._won:
-            logits = logits + weight * won[lag]
-        for at, weight in self._points:
-            _, there = at(past, won)
-            if self._feedback is None:
-                logits = logits + weight * self._game.win_probabilities(there)
-            else:
-                logits = logits + weight * self._feedback(self._game, np.exp(past[0]), there)
-        return normalise_log(logits)
-
-    def refresh(self, log_policies: Array) -> None:
-        """Make these policies the reference."""
-        self._blend.refresh(log_policies)
-
-
-class Blend:
-    """Σ_k λ_k log μ_k, laid out for one game."""
-
-    def __init__(self, game: Game, anchors: Anchors, externals: list[Array]) -> None:
-        self._references = [_laid_out(w) for a, w in anchors if isinstance(a, Reference)]
-        self._fixed = sum(_laid_out(w) * externals[a.index] for a, w in anchors if isinstance(a, External))
-        self._own = [(a.lag, _laid_out(w)) for a, w in anchors if isinstance(a, Own)]
-        self._others = [(a.lag, _laid_out(w)) for a, w in anchors if isinstance(a, Opponents)]
-        self.refresh(game.log_reference)
-
-    def refresh(self, log_reference: Array) -> None:
-        """Make these policies the reference."""
-        self._constant = self._fixed + sum(weight * log_reference for weight in self._references)
-
-    def logits(self, past: deque[Array]) -> Array:
-        """Return the weighted sum, not normalised."""
-        logits = self._constant
-        for lag, weight in self._own:
-            logits = logits + weight * past[lag]
-        for lag, weight in self._others:
-            logits = logits + weight * mean_of_others(past[lag])
-        return np.asarray(logits)
-
-    def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
-        """Return the mixture's log-policies and policies."""
-        return normalise_log(self.logits(past))
-
-
-class _RegretStep:
-    """Regret matching+: play in proportion to the positive part of the accumulated regrets."""
-
-    def __init__(self, policies: Array) -> None:
-        self._regrets = np.zeros_like(policies)
-        self._policies = policies
-
-    def __call__(self, past: deque[Array], won: deque[Array]) -> tuple[Array, Array]:
-        """Return the next log-policies and policies."""
-        wins = won[0]
-        self._regrets += wins - (self._policies * wins).sum(-1, keepdims=True)
-        np.maximum(self._regrets, 0.0, out=self._regrets)
-        total = self._regrets.sum(-1, keepdims=True)
-        uniform = np.full_like(self._regrets, 1.0 / self._regrets.shape[-1])
-        self._policies = np.where(total > 0, self._regrets / np.where(total > 0, total, 1.0), uniform)
-        return safe_log(self._policies), self._policies
-
-    def refresh(self, log_policies: Array) -> None:
-        """There is no reference."""
-
-
-_Point = Blend | Step
-
-
-def _external_logs(game: Game, rule: Rule, externals: Sequence[npt.ArrayLike]) -> list[Array]:
-    if len(externals) != rule.externals:
-        raise ValueError(f"rule {rule.name} needs {rule.externals} external policies; found {len(externals)}")
-    return [np.log(game.profile(as_policies(policy, "externals", positive=True))) for policy in externals]
 
 
 def _start(game: Game, rule: Rule, start: npt.ArrayLike | None) -> Array:
@@ -413,12 +287,6 @@ def _start(game: Game, rule: Rule, start: npt.ArrayLike | None) -> Array:
     )
     log_policies = log_policies[..., :1, :, :] if slots == 1 else log_policies
     return np.array(np.broadcast_to(log_policies, (*batch, slots, game.contexts, game.actions)))
-
-
-def _laid_out(number: Number) -> Any:
-    """Give a rule's number the axes of a profile: (..., p) -> (..., p, 1, 1)."""
-    array = np.asarray(number, dtype=np.float64)
-    return array[..., None, None] if array.ndim else float(array)
 
 
 def _sum_over_players(values: Array, players: int) -> Array:

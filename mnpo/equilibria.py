@@ -5,19 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mnpo.certificates import Certificate, verify
 from mnpo.games import Game
-from mnpo.gaps import GapUndefined, dual_gap, exploitability_of
+from mnpo.gaps import exploitability_of
+from mnpo.jacobians import win_jacobian
 from mnpo.logit import solve_logit
+from mnpo.newton import Places
 from mnpo.numerics import Array, check_memory, safe_log
 from mnpo.programs import convex_program, linear_program
 
-#: log-policies (p, X, A), residual, iterations, notes.
-Found = tuple[Array, float, int, tuple[str, ...]]
+
+class Found(NamedTuple):
+    """What a method found of a game or of some of its contexts."""
+
+    #: (p, X, A).
+    log_policies: Array
+    residual: float
+    iterations: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +99,9 @@ def solve(
 ) -> Equilibrium:
     """Find a Nash equilibrium, the symmetric one where players are identical.
 
-    Contexts do not interact: each is solved by itself. The equilibrium is unique for pairwise payoffs with
-    τ > 0; for other oracles it is the one that the branch from strong regularisation leads to.
+    At an equilibrium every policy is a best response (docs/concepts.md, (6)). It is unique for pairwise payoffs
+    with τ > 0; for other oracles it is the one that the branch from strong regularisation leads to. Contexts do not
+    interact: each is solved as if it were alone, at the same cost.
 
     Args:
         game: a single game (no batch).
@@ -118,33 +128,59 @@ def solve(
         )
     if method not in METHODS:
         raise ValueError(f"method must be auto, {', '.join(METHODS)}; found {method!r}")
-    began = time.perf_counter()
-    log_policies, residual, iterations, notes = METHODS[method](game, start)
-    seconds = time.perf_counter() - began
-    policies = np.exp(log_policies)
-    gains = exploitability_of(game, policies, log_policies, game.win_probabilities(policies))
-    certificate = verify(game, policies, tolerance)
-    try:
-        gap = float(dual_gap(game, policies)) if game.players == 2 else None
-    except GapUndefined:
-        gap = None
+    begin = None if start is None else game.profile(start)[: game.slots]
+    found: list[Found] = []
+    logs: list[Array] = []
+    gains, value, seconds = np.zeros(game.slots), np.zeros(game.slots), 0.0
+    for block, weight, part in game.blocks():
+        began = time.perf_counter()
+        found.append(METHODS[method](part, None if begin is None else begin[:, block]))
+        seconds += time.perf_counter() - began
+        # Players may differ in other contexts only.
+        log_policies = np.broadcast_to(found[-1].log_policies, (game.slots, part.contexts, game.actions))
+        logs.append(log_policies)
+        policies = np.exp(log_policies)
+        wins = part.win_probabilities(policies)
+        gains += weight * exploitability_of(part, policies, log_policies, wins)
+        value += weight * part.payoffs(policies, wins)
+    log_policies = np.concatenate(logs, axis=1)
+    two_alike = game.players == 2 and game.symmetric and game.pairwise_matrix() is not None
     return Equilibrium(
         game=game,
         log_policies=np.array(game.everyone(log_policies)),
         exploitability=np.array(np.broadcast_to(gains, (game.players,))),
-        value=np.array(np.broadcast_to(game.payoffs(policies), (game.players,))),
-        dual_gap=gap,
-        residual=residual,
+        value=np.array(np.broadcast_to(value, (game.players,))),
+        dual_gap=2.0 * float(gains[0]) if two_alike else None,
+        residual=max(every.residual for every in found),
         method=method,
-        iterations=iterations,
+        iterations=sum(every.iterations for every in found),
         seconds=seconds,
-        certificate=certificate,
-        notes=notes,
+        certificate=verify(game, np.exp(log_policies), tolerance),
+        notes=tuple(dict.fromkeys(note for every in found for note in every.notes)),
     )
 
 
+@dataclass(frozen=True, eq=False)
+class GamePayoffs:
+    """A game's win probabilities as `mnpo.logit.solve_logit` takes them."""
+
+    game: Game
+
+    def at(self, contexts: Places) -> GamePayoffs:
+        """See `mnpo.newton.Payoffs`."""
+        return GamePayoffs(self.game.at(contexts))
+
+    def wins(self, policies: Array) -> Array:
+        """See `mnpo.newton.Payoffs`."""
+        return self.game.win_probabilities(policies)
+
+    def jacobian(self, policies: Array) -> Array:
+        """See `mnpo.newton.Payoffs`."""
+        return win_jacobian(self.game, policies)
+
+
 def _newton(game: Game, start: Array | None) -> Found:
-    """Newton with continuation in τ (spec: `mnpo.logit`), context by context."""
+    """Newton's method with continuation in τ (`mnpo.logit`)."""
     if not game.profile_tau.all():
         raise ValueError("tau must be above 0 for every player, or 0 for all of them with pairwise payoffs")
     if game.profile_tau.min() < SMALLEST_TAU:
@@ -152,55 +188,19 @@ def _newton(game: Game, start: Array | None) -> Found:
             f"tau must be at least {SMALLEST_TAU:g}, or 0; found {game.profile_tau.min():g}: "
             "payoffs divided by it would keep no digits"
         )
+    shape = (game.slots, game.contexts, game.actions)
     unknowns = game.slots * game.actions
-    check_memory((4, unknowns, unknowns), "Newton's matrix")
-    slots, unique = game.slots, game.pairwise_matrix() is not None
-    tau = np.broadcast_to(game.profile_tau[:, 0, 0], (slots,))
-    log_start = None if start is None else safe_log(np.maximum(game.profile(start)[:slots], 1e-300))
-    solutions = [
-        solve_logit(
-            profile_wins(game, x),
-            profile_gradient(game, x),
-            np.array(np.broadcast_to(game.log_reference[:, x], (slots, game.actions))),
-            np.array(tau),
-            unique=unique,
-            start=None if log_start is None else np.broadcast_to(log_start[:, x], (slots, game.actions)),
-        )
-        for x in range(game.contexts)
-    ]
-    return (
-        np.stack([solution.log_policies for solution in solutions], axis=1),
-        max(solution.residual for solution in solutions),
-        sum(solution.iterations for solution in solutions),
-        (),
+    check_memory((4, game.contexts, unknowns, unknowns), "Newton's matrix")
+    if start is not None:
+        start = np.broadcast_to(safe_log(np.maximum(start[: game.slots], 1e-300)), shape)
+    solution = solve_logit(
+        GamePayoffs(game),
+        np.array(np.broadcast_to(game.log_reference, shape)),
+        np.array(np.broadcast_to(game.profile_tau[:, 0, 0], (game.slots,))),
+        unique=game.pairwise_matrix() is not None,
+        start=start,
     )
-
-
-def profile_wins(game: Game, context: int) -> Callable[[Array], Array]:
-    """One context's win probabilities, (p, A) -> (p, A); the other contexts are filled in and ignored."""
-
-    def wins(policies: Array) -> Array:
-        spread = np.repeat(policies[:, None, :], game.contexts, axis=1)
-        return game.win_probabilities(spread)[:, context]
-
-    return wins
-
-
-def profile_gradient(game: Game, context: int) -> Callable[[Array], Array]:
-    """One context's ∂q_i(y)/∂π_j(z) as [i, y, j, z], (p, A) -> (p, A, p, A)."""
-
-    def gradient(policies: Array) -> Array:
-        slots, size = policies.shape
-        spread = np.repeat(policies[:, None, :], game.contexts, axis=1)
-        if slots == 1:
-            return game.oracle.gradient(spread, counts=(game.players - 1,))[:, context, :, None, :]
-        blocks = np.zeros((slots, size, slots, size))
-        for i in range(slots):
-            others = [j for j in range(slots) if j != i]
-            blocks[i][:, others] = game.oracle.gradient(spread[others], player=i)[:, context].swapaxes(0, 1)
-        return blocks
-
-    return gradient
+    return Found(solution.log_policies, float(solution.residual.max()), int(solution.iterations.sum()))
 
 
 def _convex(game: Game, start: Array | None) -> Found:
@@ -217,7 +217,7 @@ def _convex(game: Game, start: Array | None) -> Found:
     log_policies = np.stack(
         [convex_program(matrix[x], references[:, x], tau)[0] for x in range(game.contexts)], axis=1
     )
-    return log_policies, _residual(game, log_policies), game.contexts, ()
+    return Found(log_policies, _residual(game, log_policies), game.contexts)
 
 
 def _linear(game: Game, start: Array | None) -> Found:
@@ -231,7 +231,7 @@ def _linear(game: Game, start: Array | None) -> Found:
     maximal = all(known for _, known in found)
     notes = () if maximal else ("an equilibrium, but perhaps not the one of maximum entropy",)
     log_policies = safe_log(np.stack([policy for policy, _ in found])[None])
-    return log_policies, _residual(game, log_policies), game.contexts, notes
+    return Found(log_policies, _residual(game, log_policies), game.contexts, notes)
 
 
 def _residual(game: Game, log_policies: Array) -> float:

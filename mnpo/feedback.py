@@ -1,8 +1,8 @@
 """Win rates learnt from samples instead of known: what preference pairs tell a table.
 
-An update regresses the log-probability gaps of pairs on their targets (Lemma 1). With finitely many pairs that
-is a least-squares problem for the advantage, whose solution of least norm takes its place here: responses that
-no pair connects to others are credited with nothing.
+An update regresses the log-probability gaps of pairs on their targets (MNPO Lemma 1; docs/concepts.md, (L)). With
+finitely many pairs that is a least-squares problem for the advantage. Its solution of least norm stands for the
+advantage here: a response that no pair connects to others is credited with nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from mnpo.games import Game
 from mnpo.numerics import Array, mean_of_others
 from mnpo.rules import LABEL_GAP
 
-#: How pairs can be drawn, and what is learnt from them. "Right": the targets are unbiased, so that the solution
-#: tends to the advantage with the number of pairs; with few, rare responses are credited with less.
+#: How pairs can be drawn, and what is learnt from them (docs/concepts.md, (11) and (12)). "Right": the targets are
+#: unbiased, so that the solution tends to the advantage as pairs grow many; with few, rare responses get less.
 PAIRS = {
     "iid": "two draws from the policy, labelled by each other: right against the policy itself only",
     "third": "two draws from the policy, both compared with a third from the opponents: right for any opponents",
@@ -27,7 +27,7 @@ PAIRS = {
 
 @dataclass(eq=False)
 class Sampled:
-    """Sampled feedback for games with pairwise payoffs (a `mnpo.dynamics.Feedback`).
+    """Sampled feedback for games with pairwise payoffs (a `mnpo.steps.Feedback`).
 
     Args:
         samples: m, pairs per policy and context in each update.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,13 +22,18 @@ from mnpo.numerics import (
     safe_log,
 )
 from mnpo.oracles import Heterogeneous, Oracle, Pairwise
+from mnpo.oracles.base import Contexts
+
+#: Contexts are taken in blocks of about this many pairs of responses: a block should fit in a processor's cache.
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class Game:
     """An n-player KL-regularised preference game.
 
-    u_i(π) = ⟨π_i, q_i(π_{−i})⟩ − τ_i KL(π_i ‖ π_ref,i), in expectation over contexts (MNPO, 2509.23102).
+    u_i(π) = ⟨π_i, q_i(π_{−i})⟩ − τ_i KL(π_i ‖ π_ref,i), in expectation over contexts (MNPO, 2509.23102;
+    docs/concepts.md, (5)).
 
     Profiles have shape (..., p, X, A) with p = n, or p = 1: a symmetric profile, one policy that all play.
 
@@ -54,6 +60,7 @@ class Game:
     #: (..., 1, X, A) or (..., n, X, A).
     log_reference: Array = field(init=False, repr=False)
     _weights: Array = field(init=False, repr=False)
+    _reference: Array | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         oracle, players = self.oracle, self.players
@@ -77,9 +84,11 @@ class Game:
                 f"{len(set(names))} of them different"
             )
         tau = tau[..., None, None] if tau.ndim else tau.reshape(1, 1, 1)
+        reference = _without_repeats(reference)
         object.__setattr__(self, "responses", names)
         object.__setattr__(self, "profile_tau", _without_repeats(tau))
-        object.__setattr__(self, "log_reference", np.log(_without_repeats(reference)))
+        object.__setattr__(self, "log_reference", np.log(reference))
+        object.__setattr__(self, "_reference", None if self.reference is None else reference)
         weights = as_weights(self.context_weights, oracle.contexts, "context_weights")
         object.__setattr__(self, "_weights", weights)
 
@@ -140,6 +149,35 @@ class Game:
     def unregularised(self) -> bool:
         """Whether every τ is 0."""
         return not self.profile_tau.any()
+
+    def at(self, contexts: Contexts) -> Game:
+        """Return the game of some contexts alone, weighted among themselves as they are here.
+
+        Args:
+            contexts: a slice or places on the context axis.
+        """
+        weights = self._weights[contexts]
+        return replace(
+            self,
+            oracle=self.oracle.at(contexts),
+            reference=None if self._reference is None else self._reference[..., contexts, :],
+            context_weights=weights if weights.any() else None,
+        )
+
+    def blocks(self) -> Iterator[tuple[slice, float, Game]]:
+        """Yield the game in blocks of contexts, so that a context costs in a large game what it costs alone.
+
+        Yields:
+            The block, its share of the context weights, and the game of its contexts: this one if a block takes
+            them all.
+        """
+        size = max(1, BLOCK // (self.slots * self.actions) ** 2)
+        if size >= self.contexts:
+            yield slice(0, self.contexts), 1.0, self
+            return
+        for start in range(0, self.contexts, size):
+            block = slice(start, min(start + size, self.contexts))
+            yield block, float(self._weights[block].sum()), self.at(block)
 
     def context_mean(self, values: Array) -> Array:
         """Average over contexts: (..., X) -> (...)."""
@@ -203,8 +241,8 @@ class Game:
     def best_response(self, wins: Array) -> tuple[Array, Array]:
         """Return the best responses to win probabilities and what they are worth.
 
-        BR_i ∝ π_ref,i exp(q_i/τ_i), worth τ_i log Σ π_ref,i exp(q_i/τ_i); at τ_i = 0 uniform over the
-        maximisers, worth max q_i.
+        BR_i ∝ π_ref,i exp(q_i/τ_i), worth τ_i log Σ π_ref,i exp(q_i/τ_i) (docs/concepts.md, (6)). At τ_i = 0 it is
+        uniform over the maximisers, worth max q_i.
 
         Args:
             wins: q, (..., p, X, A).
@@ -248,7 +286,7 @@ class Game:
             return self.oracle.matrix
         if self.players != 2 or not self.oracle.exchangeable:
             return None
-        matrix = self.oracle.pairwise_matrix()
+        matrix = np.concatenate([part.oracle.pairwise_matrix() for _, _, part in self.blocks()], axis=-3)
         excess = matrix + matrix.swapaxes(-1, -2) - 1
         return matrix - excess / 2 if np.abs(excess).max() <= ROUNDING else None
 

@@ -1,16 +1,19 @@
 """How far policies are from an equilibrium: exploitability, NashConv and the duality gaps.
 
-All are at least 0, and 0 exactly at a Nash equilibrium. Where one is not defined for a game, asking for it
-raises GapUndefined with the reason; no other is put in its place.
+All are at least 0, and 0 exactly at a Nash equilibrium. A gap that is not defined for a game raises GapUndefined
+with the reason; no other gap is put in its place.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.games import Game
 from mnpo.logit import solve_logit
+from mnpo.newton import Places
 from mnpo.numerics import Array, kl_divergence, logsumexp, normalise_log, safe_log
 
 
@@ -21,7 +24,7 @@ class GapUndefined(ValueError):
 def exploitability(game: Game, policies: npt.ArrayLike) -> Array:
     """Return how much each player gains by a best response, max_{π'} u_i(π', π_{−i}) − u_i(π).
 
-    MNPO v3 (2509.23102), Eq. 9, and its player-specific form for heterogeneous oracles.
+    MNPO v3 (2509.23102), Eq. 9, and its player-specific form for heterogeneous oracles; docs/concepts.md, (7).
 
     Args:
         game: the game.
@@ -34,7 +37,12 @@ def exploitability(game: Game, policies: npt.ArrayLike) -> Array:
         ValueError: policies that do not fit the game.
     """
     profile = game.profile(policies)
-    gains = exploitability_of(game, profile, safe_log(profile), game.win_probabilities(profile))
+    gains = np.zeros(())
+    for block, weight, part in game.blocks():
+        played = profile[..., block, :]
+        gains = gains + weight * exploitability_of(
+            part, played, safe_log(played), part.win_probabilities(played)
+        )
     return np.broadcast_to(gains, (*gains.shape[:-1], game.players))
 
 
@@ -53,7 +61,9 @@ def exploitability_of(game: Game, policies: Array, log_policies: Array, wins: Ar
 
 
 def nash_conv(game: Game, policies: npt.ArrayLike) -> Array:
-    """Return Σ_i exploitability_i, (..., n, X, A) -> (...). Two symmetric players: the duality gap.
+    """Return Σ_i exploitability_i, (..., n, X, A) -> (...); docs/concepts.md, (7).
+
+    With a pairwise oracle and two players who play alike it is the duality gap.
 
     Raises:
         ValueError: policies that do not fit the game.
@@ -64,7 +74,8 @@ def nash_conv(game: Game, policies: npt.ArrayLike) -> Array:
 def dual_gap(game: Game, policy: npt.ArrayLike) -> Array:
     """Return the two-player duality gap of one policy, max_{π1} J(π1, π) − min_{π2} J(π, π2).
 
-    J carries both KL terms (INPO, 2407.00617). It equals twice the exploitability of the symmetric profile.
+    J carries both KL terms (INPO, 2407.00617; MNPO v3, Eq. 4; docs/concepts.md, (8)). The gap equals twice the
+    exploitability of the symmetric profile.
 
     Args:
         game: two identical players, or any number of them with a pairwise oracle.
@@ -90,7 +101,7 @@ def dual_gap(game: Game, policy: npt.ArrayLike) -> Array:
 
 
 def worst_case_gap(game: Game, policy: npt.ArrayLike) -> float:
-    """Return the worst-case gap of MNPO v1 (2509.23102), Eq. 10, of one policy.
+    """Return the worst-case gap of MNPO v1 (2509.23102), Eq. 10, of one policy; docs/concepts.md, (9).
 
     With J2 the two-player payoff that carries both KL terms, and J̃(π_j; O) = mean_{k∈O} J2(π_j, π_k):
     max_{π_j} min_{others} J̃(π_j; {π} ∪ others) − min_O J̃(π; O), which is
@@ -116,45 +127,66 @@ def worst_case_gap(game: Game, policy: npt.ArrayLike) -> float:
         raise GapUndefined("the worst-case gap is of one policy; found a profile of several")
     tau = float(game.profile_tau.flat[0])
     gaps = [
-        _worst_case_gap(matrix[x], profile[0, x], game.log_reference[0, x], tau, game.players)
-        for x in range(game.contexts)
+        _worst_case_gaps(matrix[block], profile[0, block], part.log_reference[0], tau, game.players)
+        for block, _, part in game.blocks()
     ]
-    return float(game.context_mean(np.asarray(gaps)))
+    return float(game.context_mean(np.concatenate(gaps)))
 
 
-def _worst_case_gap(matrix: Array, policy: Array, log_reference: Array, tau: float, players: int) -> float:
-    share = 1.0 / (players - 1)
-    beats = matrix @ policy
-    if tau == 0:
-        own, challenger_value = _worst_case_program(matrix, beats, share), float((1 - beats).min())
-        return max(own - challenger_value, 0.0)
+@dataclass(frozen=True, eq=False)
+class _Challenge:
+    """The two-player game of a challenger, who maximises, and the worst other for it (`mnpo.newton.Payoffs`).
 
-    def wins(profile: Array) -> Array:
-        challenger, worst = profile
-        return np.stack([share * beats + (1 - share) * (matrix @ worst), matrix @ challenger])
+    Attributes:
+        matrix: P, (C, A, A).
+        beats: win rates against the policy, (C, A).
+        share: 1/(n−1), the share of the policy among the challenger's opponents.
+    """
 
-    def gradient(profile: Array) -> Array:
-        size = policy.size
-        blocks = np.zeros((2, size, 2, size))
-        blocks[0, :, 1] = (1 - share) * matrix
-        blocks[1, :, 0] = matrix
+    matrix: Array
+    beats: Array
+    share: float
+
+    def at(self, contexts: Places) -> _Challenge:
+        return _Challenge(self.matrix[contexts], self.beats[contexts], self.share)
+
+    def wins(self, policies: Array) -> Array:
+        challenger, worst = np.matmul(self.matrix, policies[..., None])[..., 0]
+        return np.stack([self.share * self.beats + (1 - self.share) * worst, challenger])
+
+    def jacobian(self, policies: Array) -> Array:
+        contexts, size = self.beats.shape
+        blocks = np.zeros((contexts, 2, size, 2, size))
+        blocks[:, 0, :, 1] = (1 - self.share) * self.matrix
+        blocks[:, 1, :, 0] = self.matrix
         return blocks
 
+
+def _worst_case_gaps(matrix: Array, policy: Array, log_reference: Array, tau: float, players: int) -> Array:
+    """Return the gap in each context, (C, A, A), (C, A), (C, A) -> (C,)."""
+    share = 1.0 / (players - 1)
+    beats = np.matmul(matrix, policy[..., None])[..., 0]
+    if tau == 0:
+        own = [_worst_case_program(*of, share) for of in zip(matrix, beats, strict=True)]
+        return np.maximum(own - (1 - beats).min(axis=-1), 0.0)
     solution = solve_logit(
-        wins, gradient, np.stack([log_reference, log_reference]), np.full(2, tau), unique=True
+        _Challenge(matrix, beats, share),
+        np.stack([log_reference, log_reference]),
+        np.full(2, tau),
+        unique=True,
     )
     log_challenger = solution.log_policies[0]
     challenger = np.exp(log_challenger)
-    own_divergence = float(kl_divergence(policy, safe_log(policy), log_reference))
-    divergence = float(kl_divergence(challenger, log_challenger, log_reference))
+    own_divergence = kl_divergence(policy, safe_log(policy), log_reference)
+    divergence = kl_divergence(challenger, log_challenger, log_reference)
 
-    def worst(beaten: Array) -> float:
+    def worst(beaten: Array) -> Array:
         """min_{π'} of −⟨π', beaten⟩ + τ KL(π' ‖ π_ref), one added for P's complement."""
-        return 1.0 - tau * float(logsumexp(log_reference + beaten / tau))
+        return 1.0 - tau * logsumexp(log_reference + beaten / tau)
 
-    best = share * (float(challenger @ beats) + tau * own_divergence) - tau * divergence
-    best += (1 - share) * worst(matrix @ challenger)
-    return max(best - (worst(beats) - tau * own_divergence), 0.0)
+    best = share * ((challenger * beats).sum(-1) + tau * own_divergence) - tau * divergence
+    best += (1 - share) * worst(np.matmul(matrix, challenger[..., None])[..., 0])
+    return np.maximum(best - (worst(beats) - tau * own_divergence), 0.0)
 
 
 def _worst_case_program(matrix: Array, beats: Array, share: float) -> float:

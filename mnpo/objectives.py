@@ -89,6 +89,43 @@ Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
+class Known:
+    """What an objective must know of each of the two responses: the data say it.
+
+    Attributes:
+        name: of the fields of `Pairs`, <name>_w and <name>_l; the data's columns are <name>_chosen and
+            <name>_rejected.
+        or_margin: whether the gap of both is all that counts, so that the column `margin` can stand for it.
+    """
+
+    name: str
+    or_margin: bool = False
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What an objective must know of the policy, estimated on each batch from further responses.
+
+    The responses are those to other prompts: (x, y) of different pairs. They are scored under the reference
+    before training, and under the policy in each step, without gradient.
+
+    Attributes:
+        name: of the field of `Pairs`, one number for a batch.
+        value: the mean of log π_θ/π_ref over the batch's further responses (of all processes) -> the field.
+    """
+
+    name: str
+    value: Callable[[Tensor], Tensor]
+
+
+Need = Known | Estimated
+
+REWARD, WIN, GAMMA = Known("reward", or_margin=True), Known("win"), Known("gamma", or_margin=True)
+#: An estimate of KL(π_θ ‖ π_ref), at least 0 as the divergence is (KTO 2402.01306, Eq. 7).
+MISMATCHED_KL = Estimated("kl", lambda mean: mean.clip(0))
+
+
+@dataclass(frozen=True)
 class Objective:
     """A named objective.
 
@@ -100,8 +137,7 @@ class Objective:
         anchor: what it is anchored on: "reference", "current", "rule" or "none".
         iterated: whether it is meant to be repeated with π_t as the new sampler.
         smooth: whether it has derivatives everywhere.
-        columns: what it must know of each response besides log-probabilities: "reward", "win", "gamma"; or
-            "kl", the batch's estimate.
+        needs: what it must know besides log-probabilities and lengths.
     """
 
     name: str
@@ -111,7 +147,7 @@ class Objective:
     anchor: str
     iterated: bool = False
     smooth: bool = True
-    columns: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 OBJECTIVES: dict[str, Objective] = {}
@@ -133,11 +169,11 @@ def _register(
     *,
     iterated: bool = False,
     smooth: bool = True,
-    columns: tuple[str, ...] = (),
+    needs: tuple[Need, ...] = (),
     **parameters: float,
 ) -> Callable[[Loss], Loss]:
     def register(loss: Loss) -> Loss:
-        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated, smooth, columns)
+        OBJECTIVES[name] = Objective(name, loss, parameters, paper, anchor, iterated, smooth, needs)
         return loss
 
     return register
@@ -176,7 +212,11 @@ def forward_kl(ops: Ops, a: Tensor, b: Tensor) -> Tensor:
 
 @_register("mnpo", "MNPO 2509.23102, Lemma 1 with D_sq", "rule", iterated=True)
 def mnpo(ops: Ops, p: Pairs) -> Tensor:
-    """D_sq(Δ(π_θ) − Σ λ_k Δ(μ_k) ‖ target)."""
+    """D_sq(Δ(π_θ) − Σ λ_k Δ(μ_k) ‖ target): MNPO Eq. 14, the loss of Lemma 1 (docs/concepts.md, (L)).
+
+    With a label's target η/2 it is the loss of MNPO Proposition 1, Eq. 15, its constant corrected (11). The policy
+    of MNPO Eq. 10 and 11, or of any rule (U) whose anchors and targets are given, minimises it.
+    """
     return squared(ops, p.delta - p.anchor, p.target)
 
 
@@ -205,7 +245,7 @@ def onpo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     return (p.h_current - eta / 2) ** 2
 
 
-@_register("sppo", "SPPO 2405.00675", "current", iterated=True, columns=("win",), eta=1.0)
+@_register("sppo", "SPPO 2405.00675", "current", iterated=True, needs=(WIN,), eta=1.0)
 def sppo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     """(log π_θ/π_t(y) − η(P̂(y ≻ π_t) − ½))², summed over both responses."""
     winner = p.policy_w - p.current_w - eta * (p.win_w - 0.5)
@@ -213,7 +253,7 @@ def sppo(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     return winner**2 + loser**2
 
 
-@_register("dno", "DNO 2404.03715", "current", iterated=True, columns=("win",), eta=1.0)
+@_register("dno", "DNO 2404.03715", "current", iterated=True, needs=(WIN,), eta=1.0)
 def dno(ops: Ops, p: Pairs, *, eta: float) -> Tensor:
     """−σ(δ) log σ(h_t/η) − σ(−δ) log σ(−h_t/η), δ the gap of win rates against π_t."""
     gap, z = p.win_w - p.win_l, p.h_current / eta
@@ -247,25 +287,25 @@ def ipo(ops: Ops, p: Pairs, *, tau: float) -> Tensor:
     return (p.h_ref - 1 / (2 * tau)) ** 2
 
 
-@_register("distill-dpo", "RPO 2502.00203 (its table prints ∞ for the target)", columns=("reward",), beta=1.0)
+@_register("distill-dpo", "RPO 2502.00203 (its table prints ∞ for the target)", needs=(REWARD,), beta=1.0)
 def distill_dpo(ops: Ops, p: Pairs, *, beta: float) -> Tensor:
     """(β h_ref − (r(y_w) − r(y_l)))²; the source has β = 1."""
     return (beta * p.h_ref - (p.reward_w - p.reward_l)) ** 2
 
 
-@_register("rpo", "RPO 2502.00203 with D_bwd", columns=("reward",), beta=0.1, eta=1.0)
+@_register("rpo", "RPO 2502.00203 with D_bwd", needs=(REWARD,), beta=0.1, eta=1.0)
 def rpo(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_bwd(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return backward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
 
 
-@_register("rpo-sq", "RPO 2502.00203 with D_sq", columns=("reward",), beta=0.1, eta=1.0)
+@_register("rpo-sq", "RPO 2502.00203 with D_sq", needs=(REWARD,), beta=0.1, eta=1.0)
 def rpo_squared(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_sq(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return squared(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
 
 
-@_register("rpo-fwd", "RPO 2502.00203 with D_fwd", columns=("reward",), beta=0.1, eta=1.0)
+@_register("rpo-fwd", "RPO 2502.00203 with D_fwd", needs=(REWARD,), beta=0.1, eta=1.0)
 def rpo_forward(ops: Ops, p: Pairs, *, beta: float, eta: float) -> Tensor:
     """D_fwd(β h_ref ‖ η (r(y_w) − r(y_l)))."""
     return forward_kl(ops, beta * p.h_ref, eta * (p.reward_w - p.reward_l))
@@ -277,7 +317,7 @@ def r_dpo(ops: Ops, p: Pairs, *, beta: float, alpha: float) -> Tensor:
     return _logistic(ops, beta * p.h_ref + alpha * (p.length_w - p.length_l))
 
 
-@_register("gshf", "GSHF", columns=("gamma",), beta=0.1)
+@_register("gshf", "GSHF", needs=(GAMMA,), beta=0.1)
 def gshf(ops: Ops, p: Pairs, *, beta: float) -> Tensor:
     """−log σ(β h_ref + Γ(y_w) − Γ(y_l))."""
     return _logistic(ops, beta * p.h_ref + p.gamma_w - p.gamma_l)
@@ -304,7 +344,7 @@ _register("f-dpo-alpha", "f-DPO, f' = (1 − u^−α)/α", beta=0.1, alpha=0.5)(
 )
 
 
-@_register("kto", "KTO (its sign corrected)", columns=("kl",), beta=0.1, weight_w=1.0, weight_l=1.0)
+@_register("kto", "KTO (its sign corrected)", needs=(MISMATCHED_KL,), beta=0.1, weight_w=1.0, weight_l=1.0)
 def kto(ops: Ops, p: Pairs, *, beta: float, weight_w: float, weight_l: float) -> Tensor:
     """λ_w(1 − σ(β log π/π_ref(y_w) − z)) + λ_l(1 − σ(z − β log π/π_ref(y_l))), z = β KL without gradient."""
     z = beta * p.kl

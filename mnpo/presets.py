@@ -1,23 +1,28 @@
-"""The published update rules, each one function that returns an `UpdateRule`."""
+"""The published update rules, each one function that returns an `UpdateRule`.
+
+What a rule takes is said in its signature and nowhere else: the command line, the configuration of a training run
+and `mnpo sim rules` read it there (`Preset.options`).
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any
 
 import numpy as np
 
 from mnpo.choices import choose
 from mnpo.numerics import as_array
+from mnpo.options import REQUIRED, Option, options_of
 from mnpo.rules import (
+    Advantage,
     Ahead,
     Anchor,
     Anchors,
-    Credits,
     External,
-    Mixture,
+    GeometricMixture,
     Number,
     Opponents,
     Own,
@@ -39,21 +44,41 @@ class Preset:
     paper: str
     #: Whether the rule aims at the game with τ = 0.
     unregularised: bool
+    #: The options, besides η and τ, with which `mnpo crosscheck all` checks it; none for a rule not of form (U).
+    variants: tuple[str, ...] = ()
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """What `build` takes."""
-        return tuple(inspect.signature(self.build).parameters)
+    @cached_property
+    def options(self) -> Mapping[str, Option]:
+        """What `build` takes: kind, default, choices and meaning by name."""
+        return options_of(self.build)
+
+    def read(self, name: str, value: Any, label: str) -> Any:
+        """Return a value as typed, or as YAML reads it, as what an option takes.
+
+        Args:
+            name: the option.
+            value: what was found.
+            label: what the value is called in errors, which start with it.
+
+        Raises:
+            ValueError: an option that the rule does not take, or a value that the option does not.
+        """
+        if name not in self.options:
+            raise ValueError(f"{label}: rule {self.name} takes no {name}")
+        return self.options[name].read(value, label)
 
 
 RULES: dict[str, Preset] = {}
 
+_Eta = Annotated[Number, Option("step η: the exponent's factor on win rates")]
+_Tau = Annotated[Number, Option("KL strength τ that the rule aims at")]
+
 
 def _preset(
-    name: str, title: str, paper: str, *, unregularised: bool = False
+    name: str, title: str, paper: str, *, unregularised: bool = False, variants: tuple[str, ...] = ("",)
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def register(build: Callable[..., Any]) -> Callable[..., Any]:
-        RULES[name] = Preset(name, build, title, paper, unregularised)
+        RULES[name] = Preset(name, build, title, paper, unregularised, variants)
         return build
 
     return register
@@ -63,14 +88,18 @@ def make_rule(name: str, **options: Any) -> UpdateRule | RegretMatchingPlus:
     """Build a preset by name from those of the options that it takes; None stands for not given.
 
     Raises:
-        ValueError: an unknown rule, an option with a value that the rule has no use for, or bad values.
+        ValueError: an unknown rule, an option that it does not take or that is missing, or bad values.
     """
     preset = choose(name, RULES, "rule")
+    # These are the game's too, and so given to every rule.
     always = ("eta", "tau", "players")
     for option, value in options.items():
         if value is not None and option not in preset.options and option not in always:
             raise ValueError(f"rule {name} takes no {option}")
     known = {key: value for key, value in options.items() if key in preset.options and value is not None}
+    for option, taken in preset.options.items():
+        if taken.default is REQUIRED and option not in known:
+            raise ValueError(f"rule {name} needs {option}")
     built: UpdateRule | RegretMatchingPlus = preset.build(**known)
     return built
 
@@ -79,9 +108,10 @@ def make_rule(name: str, **options: Any) -> UpdateRule | RegretMatchingPlus:
 
 
 @_preset(
-    "mwu", "multiplicative weights, anchored on the opponents", "MNPO 2509.23102, Eq. 10", unregularised=True
-)
-def mwu(eta: Number) -> UpdateRule:
+    "mwu", "multiplicative weights, anchored on the opponents", "MNPO 2509.23102, Eq. 10 and 11",
+    unregularised=True, variants=("players=3",),
+)  # fmt: skip
+def mwu(eta: _Eta) -> UpdateRule:
     """Return multiplicative weights: anchored on the opponents, 1/(n−1) each, crediting the current win rate.
 
     Among identical players the average iterate converges in two-player games, the last one does not.
@@ -92,7 +122,7 @@ def mwu(eta: Number) -> UpdateRule:
 @_preset(
     "sppo", "self-play: multiplicative weights on the player itself", "SPPO 2405.00675", unregularised=True
 )
-def sppo(eta: Number) -> UpdateRule:
+def sppo(eta: _Eta) -> UpdateRule:
     """Return SPPO's population form: π^t · exp(η q(π^t))."""
     return UpdateRule("sppo", eta, ((Own(), 1.0),), ((WinRate(), 1.0),))
 
@@ -100,7 +130,7 @@ def sppo(eta: Number) -> UpdateRule:
 @_preset(
     "omwu", "optimistic multiplicative weights (yardstick)", "Daskalakis & Panageas 2019", unregularised=True
 )
-def omwu(eta: Number) -> UpdateRule:
+def omwu(eta: _Eta) -> UpdateRule:
     """Return optimistic multiplicative weights: the credit is 2 q(π^t) − q(π^{t−1})."""
     return UpdateRule("omwu", eta, ((Own(), 1.0),), _OPTIMISTIC)
 
@@ -109,37 +139,42 @@ def omwu(eta: Number) -> UpdateRule:
 
 
 @_preset("inpo", "online mirror descent on the regularised game", "INPO 2407.00617; MMD 2206.05825")
-def inpo(eta: Number, tau: Number) -> UpdateRule:
+def inpo(eta: _Eta, tau: _Tau) -> UpdateRule:
     """Return INPO, which is online (magnetic) mirror descent: λ_ref = ητ, the rest on π^t."""
     return UpdateRule("inpo", eta, _mirror(eta, tau), ((WinRate(), 1.0),))
 
 
 @_preset("nash-md", "mirror descent against the geometric mixture with the reference", "Nash-MD 2312.00886")
-def nash_md(eta: Number, tau: Number) -> UpdateRule:
+def nash_md(eta: _Eta, tau: _Tau) -> UpdateRule:
     """Return Nash-MD: as INPO, but the credit is the win rate against (π^t)^{1−ητ} π_ref^{ητ}."""
     anchors = _mirror(eta, tau)
-    return UpdateRule("nash-md", eta, anchors, ((WinRateAt(Mixture(anchors)), 1.0),))
+    return UpdateRule("nash-md", eta, anchors, ((WinRateAt(GeometricMixture(anchors)), 1.0),))
 
 
 @_preset("onpo", "optimistic mirror descent", "ONPO 2502.16852")
-def onpo(eta: Number, tau: Number) -> UpdateRule:
+def onpo(eta: _Eta, tau: _Tau) -> UpdateRule:
     """Return ONPO: as INPO, but the credit is 2 q(π^t) − q(π^{t−1})."""
     return UpdateRule("onpo", eta, _mirror(eta, tau), _OPTIMISTIC)
 
 
 @_preset("egpo", "extragradient: credit the win rate at the half step", "EGPO 2503.08942")
-def egpo(eta: Number, tau: Number) -> UpdateRule:
+def egpo(eta: _Eta, tau: _Tau) -> UpdateRule:
     """Return EGPO: from π^t with the win rate at π^{t+1/2}, the INPO step from π^t. Two oracle calls."""
     return UpdateRule("egpo", eta, _mirror(eta, tau), ((WinRateAt(Ahead(inpo(eta, tau))), 1.0),))
 
 
 @_preset(
-    "mpo", "mirror descent whose reference is refreshed every m updates", "MPO 2410.16714", unregularised=True
-)
-def mpo(eta: Number, tau: Number, refresh: int = 50) -> UpdateRule:
+    "mpo", "mirror descent whose reference is refreshed every m updates", "MPO 2410.16714", unregularised=True,
+    variants=("refresh=5",),
+)  # fmt: skip
+def mpo(
+    eta: _Eta,
+    tau: Annotated[Number, Option("KL strength τ between two refreshments")],
+    refresh: Annotated[int, Option("updates after which the reference becomes the current policy")] = 50,
+) -> UpdateRule:
     """Return MPO: INPO whose reference becomes the current policy every `refresh` updates.
 
-    It converges to an equilibrium of the game with τ = 0; `tau` is the strength between two refreshments.
+    It converges to an equilibrium of the game with τ = 0.
     """
     return UpdateRule("mpo", eta, _mirror(eta, tau), ((WinRate(), 1.0),), refresh=refresh)
 
@@ -147,13 +182,20 @@ def mpo(eta: Number, tau: Number, refresh: int = 50) -> UpdateRule:
 # --- MNPO ---------------------------------------------------------------------------------------------------
 
 
-@_preset("td-mnpo", "past policies as further players", "MNPO 2509.23102, time-dependent form")
+@_preset(
+    "td-mnpo", "past policies as further players", "MNPO 2509.23102, time-dependent form",
+    variants=("players=2", "players=3", "players=4", "players=3,advantage=population"),
+)  # fmt: skip
 def td_mnpo(
-    eta: Number,
-    tau: Number,
-    players: int = 3,
-    advantage: str = "current",
-    weights: Sequence[float] | None = None,
+    eta: _Eta,
+    tau: _Tau,
+    players: Annotated[int, Option("number of players n; the others are the last n−1 iterates")] = 3,
+    advantage: Annotated[
+        str, Option("whom win rates are against: the last iterate, or all n−1", ("current", "population"))
+    ] = "current",
+    weights: Annotated[
+        Sequence[float] | None, Option("shares of the n−1 iterates, newest first; equal unless given")
+    ] = None,
 ) -> UpdateRule:
     """Return TD-MNPO with n players: λ_ref = ητ and (1 − ητ)·w_j on π^{t−j}, j = 0..n−2. n = 2 is INPO.
 
@@ -163,6 +205,9 @@ def td_mnpo(
         players: n ≥ 2.
         advantage: "current", the win rate against π^t, or "population", Σ_j w_j q(π^{t−j}).
         weights: w, n−1 numbers that sum to 1; equal unless given.
+
+    Raises:
+        ValueError: fewer than two players, weights that are no distribution over n−1 policies, another advantage.
     """
     if players < 2:
         raise ValueError(f"players must be at least 2; found {players}")
@@ -174,15 +219,24 @@ def td_mnpo(
         )
     pull = _pull(eta, tau)
     past = [(Own(lag), (1.0 - pull) * float(share)) for lag, share in enumerate(shares)]
-    credits: dict[str, Credits] = {
+    credits: dict[str, Advantage] = {
         "current": ((WinRate(), 1.0),),
         "population": tuple((WinRate(lag), float(share)) for lag, share in enumerate(shares)),
     }
     return UpdateRule("td-mnpo", eta, ((Reference(), pull), *past), choose(advantage, credits, "advantage"))
 
 
-@_preset("ht-mnpo", "players with oracles of their own", "MNPO 2509.23102, heterogeneous form")
-def ht_mnpo(eta: Number, tau: Number, anchor: str = "opponents") -> UpdateRule:
+@_preset(
+    "ht-mnpo", "players with oracles of their own", "MNPO 2509.23102, heterogeneous form",
+    variants=("anchor=opponents", "anchor=own"),
+)  # fmt: skip
+def ht_mnpo(
+    eta: _Eta,
+    tau: _Tau,
+    anchor: Annotated[
+        str, Option("whose policies hold a player, besides the reference", ("opponents", "own"))
+    ] = "opponents",
+) -> UpdateRule:
     """Return HT-MNPO: λ_ref = ητ, the rest on the opponents' policies or on the player's own.
 
     Anchored on the opponents, as published, it settles at a consensus that is not an equilibrium of the
@@ -200,7 +254,13 @@ def ht_mnpo(eta: Number, tau: Number, anchor: str = "opponents") -> UpdateRule:
 
 
 @_preset("eo-mnpo", "external policies as opponents", "MNPO 2509.23102, external-opponent form")
-def eo_mnpo(eta: Number, tau: Number, external_tau: Sequence[float] = (0.1,)) -> UpdateRule:
+def eo_mnpo(
+    eta: _Eta,
+    tau: Annotated[Number, Option("KL strength τ_0 towards the reference")],
+    external_tau: Annotated[
+        Sequence[float], Option("KL strength τ_j towards each external policy, one number a policy")
+    ] = (0.1,),
+) -> UpdateRule:
     """Return EO-MNPO: λ_ref = ητ_0, ητ_j on the external policies μ_j, the rest on π^t.
 
     Its stationary point is ∝ π_ref^{τ_0/τ} Π_j μ_j^{τ_j/τ} e^{a/τ}, τ = τ_0 + Σ_j τ_j, with a the win rate
@@ -222,13 +282,15 @@ def eo_mnpo(eta: Number, tau: Number, external_tau: Sequence[float] = (0.1,)) ->
     return UpdateRule("eo-mnpo", eta, anchors, ((WinRate(), 1.0),))
 
 
-@_preset("regret-matching-plus", "regret matching+ (yardstick)", "Tammelin 2014", unregularised=True)
+@_preset(
+    "regret-matching-plus", "regret matching+ (yardstick)", "Tammelin 2014", unregularised=True, variants=()
+)
 def regret_matching_plus() -> RegretMatchingPlus:
     """Return regret matching+, which is not of the form (U)."""
     return RegretMatchingPlus()
 
 
-_OPTIMISTIC: Credits = ((WinRate(), 2.0), (WinRate(1), -1.0))
+_OPTIMISTIC: Advantage = ((WinRate(), 2.0), (WinRate(1), -1.0))
 
 
 def _mirror(eta: Number, tau: Number) -> Anchors:

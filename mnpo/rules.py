@@ -4,9 +4,12 @@ A rule says, for player i at time t,
 
     log π_i^{t+1}(y) = Σ_k λ_k log μ_k(y) + η · a_i(y) + const                                          (U)
 
-with anchors μ_k, their weights λ_k, an advantage a_i and a step η. `mnpo.dynamics` carries (U) out in closed
-form on a table, `mnpo.rates` linearises it. A rule names policies (the reference, the player's own past, the
-opponents), never numbers of a game, so that whatever executes it reads the same weights, target and sign.
+with anchors μ_k, their weights λ_k, an advantage a_i and a step η (docs/concepts.md, (U)). With the opponents as
+anchors it is the logarithm of MNPO (2509.23102) Eq. 10, which is MNPO Eq. 11.
+
+`mnpo.steps` computes (U) on a table, `mnpo.dynamics` repeats it, `mnpo.linearisation` differentiates it; a network
+learns it by the regression of MNPO Lemma 1 (`mnpo.objectives`). A rule names policies (the reference, the player's
+own past, the opponents) and never numbers of a game, so that all of these read the same weights, target and sign.
 The published rules are in `mnpo.presets`.
 
 Numbers in a rule are floats, or arrays of shape (..., p) that broadcast with a game's batch and its players
@@ -26,7 +29,8 @@ from mnpo.numerics import Array, as_array
 
 Number = float | Array
 
-#: The gap of win rates that a preferred response is taken to have over the other: MNPO's Proposition 1, corrected.
+#: The gap of win rates that a preferred response is taken to have over the other, so that a label's target is η/2:
+#: MNPO Proposition 1, its constant corrected (docs/concepts.md, (11)).
 LABEL_GAP = 0.5
 
 
@@ -61,7 +65,7 @@ Anchors = tuple[tuple[Anchor, Number], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class GeometricMixture:
     """The policy ∝ Π_k μ_k^{λ_k}, a geometric mixture of anchors."""
 
     anchors: Anchors
@@ -69,27 +73,27 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Ahead:
-    """The policy that one step of another rule would give."""
+    """The policy that one step of another rule would give; that rule's own `refresh` plays no part."""
 
     rule: UpdateRule
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """The advantage q_i(π^{t−lag}): each response's win probability against the others' policies of then."""
+    """The advantage q_i(π^{t−lag}): each response's win probability against the others' policies π_j^{t−lag}."""
 
     lag: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class WinRateAt:
-    """The advantage q_i at a policy that the others do not play but would: one more call of the oracle."""
+    """The advantage q_i against policies that nobody has played, one of each player: one more oracle call."""
 
-    point: Mixture | Ahead
+    point: GeometricMixture | Ahead
 
 
-Credit = WinRate | WinRateAt
-Credits = tuple[tuple[Credit, Number], ...]
+AdvantageTerm = WinRate | WinRateAt
+Advantage = tuple[tuple[AdvantageTerm, Number], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +104,8 @@ class UpdateRule:
         name: the preset it came from.
         eta: η > 0, the step: the exponent's factor on the advantage.
         anchors: (μ_k, λ_k), weights at least 0 that sum to 1.
-        advantage: (what a response is credited with, its coefficient).
-        refresh: after this many updates, again and again, the player's policy becomes its reference; None:
-            never.
+        advantage: (term, its coefficient): a_i is their sum.
+        refresh: every so many updates the player's policy becomes its reference; None: never.
 
     Raises:
         ValueError: η not above 0, a negative weight, weights that do not sum to 1, a negative lag.
@@ -111,14 +114,17 @@ class UpdateRule:
     name: str
     eta: Number
     anchors: Anchors
-    advantage: Credits
+    advantage: Advantage
     refresh: int | None = None
 
     def __post_init__(self) -> None:
         eta = as_array(self.eta, "eta")
         if eta.min() <= 0:
             raise ValueError(f"eta must be above 0; found {eta.min():g}")
-        for anchors in [self.anchors, *(m.anchors for m in self._points() if isinstance(m, Mixture))]:
+        for anchors in [
+            self.anchors,
+            *(m.anchors for m in self._points() if isinstance(m, GeometricMixture)),
+        ]:
             _check_weights(anchors)
         if min(self._lags(), default=0) < 0:
             raise ValueError(f"lags must be at least 0; found {min(self._lags())}")
@@ -140,7 +146,7 @@ class UpdateRule:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether an anchor is the other players' policies, so that players who have played alike matter each."""
+        """Whether an anchor is the opponents' policies: then every player is followed, even if all are alike."""
         ahead = [point.rule.tells_apart for point in self._points() if isinstance(point, Ahead)]
         return any(isinstance(anchor, Opponents) for anchor, _ in self._all_anchors()) or any(ahead)
 
@@ -148,7 +154,7 @@ class UpdateRule:
     def uses_current(self) -> bool:
         """Whether win rates against policies that were played are asked for."""
         ahead = [point.rule.uses_current for point in self._points() if isinstance(point, Ahead)]
-        return any(isinstance(credit, WinRate) for credit, _ in self.advantage) or any(ahead)
+        return any(isinstance(term, WinRate) for term, _ in self.advantage) or any(ahead)
 
     @property
     def oracle_calls(self) -> int:
@@ -165,15 +171,19 @@ class UpdateRule:
     def tau(self) -> Number:
         """The KL strength of the game whose equilibrium is the rule's only stationary point.
 
-        (λ_ref + Σ_j λ_external,j)/η, if the other anchors are the player's own past. With external policies
-        that game's reference is the geometric mixture of all these anchors.
+        It is (λ_ref + Σ_j λ_external,j)/η, if the other anchors are the player's own past (docs/concepts.md, (10)).
+        With external policies that game's reference is the geometric mixture of all these anchors.
         """
         fixed = [w for anchor, w in self.anchors if isinstance(anchor, Reference | External)]
         total: Number = sum(fixed) if fixed else 0.0
         return total / self.eta
 
     def target(self, gap: Number) -> Number:
-        """Return η·gap: what h(y, y') is regressed on where a(y) − a(y') is `gap` (L); `LABEL_GAP` for a label."""
+        """Return η·gap, the target of h(y, y') in the regression: MNPO Eq. 13, docs/concepts.md, (L).
+
+        Args:
+            gap: a(y) − a(y'); for a label y ≻ y' alone it is `LABEL_GAP`.
+        """
         return self.eta * gap
 
     def numbers(self) -> list[Array]:
@@ -192,20 +202,22 @@ class UpdateRule:
             "eta": _plain(self.eta),
             "tau": _plain(self.tau),
             "anchors": [{**_fields(anchor), "weight": _plain(weight)} for anchor, weight in self.anchors],
-            "advantage": [{**_fields(credit), "weight": _plain(w)} for credit, w in self.advantage],
+            "advantage": [{**_fields(term), "weight": _plain(w)} for term, w in self.advantage],
             "refresh": self.refresh,
             "oracle_calls": self.oracle_calls,
         }
 
-    def _points(self) -> Iterator[Mixture | Ahead]:
-        return (credit.point for credit, _ in self.advantage if isinstance(credit, WinRateAt))
+    def _points(self) -> Iterator[GeometricMixture | Ahead]:
+        return (term.point for term, _ in self.advantage if isinstance(term, WinRateAt))
 
     def _look_ups(self) -> int:
         inner = [point.rule._look_ups() if isinstance(point, Ahead) else 0 for point in self._points()]
         return len(inner) + sum(inner)
 
     def _all_anchors(self) -> list[tuple[Anchor, Number]]:
-        mixed = [pair for point in self._points() if isinstance(point, Mixture) for pair in point.anchors]
+        mixed = [
+            pair for point in self._points() if isinstance(point, GeometricMixture) for pair in point.anchors
+        ]
         return [*self.anchors, *mixed]
 
     def _lags(self) -> list[int]:
@@ -240,6 +252,9 @@ class RegretMatchingPlus:
         }  # fmt: skip
 
 
+Rule = UpdateRule | RegretMatchingPlus
+
+
 def _check_weights(anchors: Anchors) -> None:
     weights = [as_array(weight, "anchor weights") for _, weight in anchors]
     for (anchor, _), weight in zip(anchors, weights, strict=True):
@@ -253,7 +268,7 @@ def _check_weights(anchors: Anchors) -> None:
         raise ValueError(f"anchor weights must sum to 1; found {total.flat[0]:.9g}")
 
 
-def describe(part: Anchor | Credit) -> str:
+def describe(part: Anchor | AdvantageTerm) -> str:
     """Name an anchor or an advantage for people: "own (lag 1)"."""
     fields = _fields(part)
     name = str(fields.pop("source"))
@@ -277,7 +292,7 @@ _SOURCES: dict[str, Callable[..., Anchor]] = {
 }
 
 
-def _fields(part: Anchor | Credit) -> dict[str, Any]:
+def _fields(part: Anchor | AdvantageTerm) -> dict[str, Any]:
     name = _NAMES[type(part)]
     if not isinstance(part, WinRateAt):
         return {"source": name, **vars(part)}
@@ -296,11 +311,11 @@ def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
 
     Args:
         data: "eta"; "anchors", a list of {"source", "weight"} with "lag" or "index" where the source has one;
-            optionally "name", "refresh" and "advantage", a list of {"source": "win-rate", "weight", "lag"}, by
-            default the win rate against the current policies.
+            optionally "name", "refresh" and "advantage", a list of {"source": "win-rate", "weight", "lag"}. Unless
+            given, the advantage is the win rate against the current policies.
 
     Raises:
-        ValueError: a key that is missing or unknown, or a rule that is none (`UpdateRule`).
+        ValueError: a key that is missing or unknown, or what `UpdateRule` refuses.
     """
     given = {key: value for key, value in data.items() if key not in ("tau", "oracle_calls")}
     unknown = sorted(set(given) - {"name", "eta", "anchors", "advantage", "refresh"})
@@ -308,8 +323,8 @@ def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
         what = f"unknown key {unknown[0]!r}" if unknown else "needs the keys 'eta' and 'anchors'"
         raise ValueError(f"a rule given by its anchors: {what}")
     anchors = tuple(_part(entry, _SOURCES, "anchor") for entry in given["anchors"])
-    credits = given.get("advantage") or [{"source": "win-rate"}]
-    advantage = tuple(_part(entry, {"win-rate": WinRate}, "advantage") for entry in credits)
+    terms = given.get("advantage") or [{"source": "win-rate"}]
+    advantage = tuple(_part(entry, {"win-rate": WinRate}, "advantage") for entry in terms)
     return UpdateRule(
         given.get("name") or "custom", float(given["eta"]), anchors, advantage, given.get("refresh")
     )

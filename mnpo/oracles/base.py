@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mnpo.numerics import Array
+
+#: Some contexts: a slice, or their places in any order.
+Contexts = slice | Sequence[int] | npt.NDArray[np.intp]
 
 
 class Oracle(ABC):
@@ -16,7 +21,10 @@ class Oracle(ABC):
     Axis names used throughout: `n` players, `m` = distinct opponents, `X` contexts, `A` responses, `...`
     leading batch axes (many games at once), which broadcast between oracle and policies.
 
-    Win probabilities are affine in each single opponent's policy, the others held.
+    Win probabilities are affine in each single opponent's policy, the others held. Contexts do not interact.
+
+    A subclass defines `against` and `gradient`. It should define `at` too if it holds data by context, so that a
+    game of many contexts can be taken apart; everything is right without, but costs more.
     """
 
     #: X, number of contexts.
@@ -29,6 +37,12 @@ class Oracle(ABC):
     exchangeable: bool = True
     #: Leading axes of the oracle's own data; () for a single game.
     batch_shape: tuple[int, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # An inherited `at` would drop what a subclass adds to the answers that it takes apart.
+        if "at" not in vars(cls) and not _ANSWERS.isdisjoint(vars(cls)):
+            cls.at = Oracle.at  # type: ignore[method-assign]
 
     @abstractmethod
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
@@ -56,6 +70,23 @@ class Oracle(ABC):
             (m, X, A, A): [j, x, y, z] = ∂ P(y ≻ O) / ∂ π_j(z | x).
         """
 
+    def at(self, contexts: Contexts) -> Oracle:
+        """Return the oracle of some contexts alone, in the order given.
+
+        Its answers are this oracle's answers in those contexts. Unless a subclass defines it, the whole oracle is
+        asked and the answers in other contexts are dropped: right, but as dear as all contexts.
+
+        Args:
+            contexts: a slice or places on the context axis.
+
+        Returns:
+            An oracle with as many contexts as are named, and the same batch axes.
+
+        Raises:
+            IndexError: a place that does not exist.
+        """
+        return _Selected(self, contexts)
+
     def win_probabilities(self, policies: Array) -> Array:
         """Return every player's win probabilities against all the others.
 
@@ -63,7 +94,7 @@ class Oracle(ABC):
             policies: (..., n, X, A).
 
         Returns:
-            q of shape (..., n, X, A): q_i(y) = E_{y_j ∼ π_j, j ≠ i} P_i(y ≻ {y_j}).
+            q of shape (..., n, X, A): q_i(y) = E_{y_j ∼ π_j, j ≠ i} P_i(y ≻ {y_j}) (docs/concepts.md, (1)).
         """
         players = policies.shape[-3]
         everyone = np.arange(players)
@@ -88,6 +119,51 @@ class Oracle(ABC):
         if self.batch_shape:
             pure = pure.reshape(self.responses, *(1,) * len(self.batch_shape), *pure.shape[1:])
         return np.moveaxis(self.against(pure), 0, -1)
+
+
+_ANSWERS = frozenset({"against", "gradient", "win_probabilities"})
+
+
+class _Selected(Oracle):
+    """Some contexts of an oracle that cannot be taken apart: all are asked about, these are kept."""
+
+    def __init__(self, whole: Oracle, contexts: Contexts) -> None:
+        self._whole = whole
+        self._places = np.arange(whole.contexts)[contexts]
+        self.contexts, self.responses = self._places.size, whole.responses
+        self.players, self.exchangeable = whole.players, whole.exchangeable
+        self.batch_shape = whole.batch_shape
+
+    def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.against`."""
+        wins = self._whole.against(self._filled(opponents), counts=counts, player=player)
+        return wins[..., self._places, :]
+
+    def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.gradient`."""
+        return self._whole.gradient(self._filled(opponents), counts=counts, player=player)[:, self._places]
+
+    def win_probabilities(self, policies: Array) -> Array:
+        """See `Oracle.win_probabilities`."""
+        return self._whole.win_probabilities(self._filled(policies))[..., self._places, :]
+
+    def at(self, contexts: Contexts) -> Oracle:
+        """See `Oracle.at`."""
+        return _Selected(self._whole, self._places[contexts])
+
+    def total_value(self, players: int) -> float | None:
+        """See `Oracle.total_value`."""
+        return self._whole.total_value(players)
+
+    def pairwise_matrix(self) -> Array:
+        """See `Oracle.pairwise_matrix`."""
+        return self._whole.pairwise_matrix()[..., self._places, :, :]
+
+    def _filled(self, policies: Array) -> Array:
+        """(..., C, A) -> (..., X, A): uniform in the contexts that are dropped."""
+        filled = np.full((*policies.shape[:-2], self._whole.contexts, self.responses), 1.0 / self.responses)
+        filled[..., self._places, :] = policies
+        return filled
 
 
 def copies(opponents: Array, counts: Sequence[int] | None) -> tuple[int, ...]:

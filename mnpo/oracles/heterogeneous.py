@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
 from mnpo.numerics import Array
-from mnpo.oracles.base import Oracle
+from mnpo.oracles.base import Contexts, Oracle
 
 
 class Heterogeneous(Oracle):
@@ -45,3 +46,10 @@ class Heterogeneous(Oracle):
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`; asks the player's own oracle."""
         return self.oracles[player].gradient(opponents, counts=counts)
+
+    def at(self, contexts: Contexts) -> Heterogeneous:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part.oracles = tuple(oracle.at(contexts) for oracle in self.oracles)
+        part.contexts = part.oracles[0].contexts
+        return part

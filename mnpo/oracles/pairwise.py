@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import ROUNDING, Array, as_array, mean_of_others
-from mnpo.oracles.base import Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies
 
 
 class Pairwise(Oracle):
-    """P(y ≻ O) = mean over y_j ∈ O of P(y ≻ y_j) (MNPO, 2509.23102; n = 2 is NLHF, 2312.00886).
+    """P(y ≻ O) = mean over y_j ∈ O of P(y ≻ y_j) (MNPO, 2509.23102; docs/concepts.md, (2)).
 
-    With two or more players the symmetric game, its equilibrium and its updates are those of two players.
+    With two players it is the game of NLHF (2312.00886). With more, the symmetric game, its equilibrium and its
+    updates from a common start are still those of two players.
 
     Args:
         matrix: (A, A), (X, A, A) or, for a batch of games, (..., X, A, A); [y, z] = P(y ≻ z) in [0, 1].
@@ -62,6 +64,13 @@ class Pairwise(Oracle):
         """See `Oracle.gradient`."""
         weights = np.asarray(copies(opponents, counts), dtype=np.float64)
         return (weights / weights.sum())[:, None, None, None] * self.matrix
+
+    def at(self, contexts: Contexts) -> Pairwise:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part.matrix, part._columns = self.matrix[..., contexts, :, :], self._columns[..., contexts, :, :]
+        part.contexts = part.matrix.shape[-3]
+        return part
 
     def total_value(self, players: int) -> float:
         """Return n/2."""

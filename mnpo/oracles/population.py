@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import Array, as_weights
-from mnpo.oracles.base import Oracle
+from mnpo.oracles.base import Contexts, Oracle
 from mnpo.oracles.plackett_luce import PlackettLuce
 from mnpo.oracles.rankings import Rankings
 
 
 class Mixture(Oracle):
-    """Somebody drawn from a population judges the group: P(y ≻ O) = Σ_v w_v P_v(y ≻ O).
+    """A member drawn from a population judges the group: P(y ≻ O) = Σ_v w_v P_v(y ≻ O) (docs/concepts.md, (4)).
 
     With two players this is a pairwise matrix, which can be non-transitive although every annotator is
-    transitive; with more it is not a function of that matrix.
+    transitive. With more players it is not a function of that matrix.
 
     Args:
         oracles: what the population is made of; all with the same contexts and responses.
@@ -56,6 +57,14 @@ class Mixture(Oracle):
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`."""
         return self._mean([o.gradient(opponents, counts=counts, player=player) for o in self.oracles])
+
+    def at(self, contexts: Contexts) -> Mixture:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part.oracles = tuple(oracle.at(contexts) for oracle in self.oracles)
+        part.contexts = part.oracles[0].contexts
+        part.exchangeable = all(oracle.exchangeable for oracle in part.oracles)
+        return part
 
     def total_value(self, players: int) -> float | None:
         """Return the weighted sum of the members' values, if all have one."""

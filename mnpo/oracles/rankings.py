@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import Array, as_array, as_weights, integer_power, products_of_others
-from mnpo.oracles.base import Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies
 
 #: Annotators are taken in blocks of about this many numbers, so that a block stays in the processor's cache.
 BLOCK = 1 << 17
@@ -21,7 +22,7 @@ SAFE_DIVISOR = 1e-100
 
 
 class Rankings(Oracle):
-    """Annotators, each a strict or weak order, each picking the best-ranked of the n responses.
+    """Annotators with a strict or weak order each, who pick the best-ranked response (docs/concepts.md, (4)).
 
     Responses in one tie class share evenly, as identical copies do. With b_j(y) the mass that π_j puts
     strictly below y and e_j(y) the mass in y's own class,
@@ -124,6 +125,16 @@ class Rankings(Oracle):
                 out[:, :, y, :] += np.einsum("jvx,vxz->jxz", strictly[..., y], (place < here).astype(float))
                 out[:, :, y, :] += np.einsum("jvx,vxz->jxz", sharing[..., y], (place == here).astype(float))
         return out
+
+    def at(self, contexts: Contexts) -> Rankings:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part._order, part._below, part._within = (
+            places[..., contexts, :] for places in (self._order, self._below, self._within)
+        )
+        part.contexts = part._order.shape[-2]
+        part.strict = bool((part._within - part._below == 1).all())
+        return part
 
     def total_value(self, players: int) -> float:
         """Return 1: somebody is picked."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import Array, as_array
-from mnpo.oracles.base import Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies
 
 
 class Reward(Oracle):
-    """What y is worth is r(y), whoever the opponents: the game's equilibrium is π_ref e^{r/τ}, RLHF's optimum.
+    """A reward r(y), whoever the opponents are: the game's equilibrium is RLHF's optimum, ∝ π_ref e^{r/τ}.
 
-    Not a probability, but it stands where win probabilities do: rules that credit a reward (EO-MNPO's form)
-    are rules in this game.
+    A reward is no probability, but it stands where win probabilities do. A rule whose advantage is a reward, as in
+    EO-MNPO, is a rule in this game.
 
     Args:
         rewards: r, (A,), (X, A) or (..., X, A) for a batch of games.
@@ -40,3 +41,10 @@ class Reward(Oracle):
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`: zero."""
         return np.zeros((len(copies(opponents, counts)), self.contexts, self.responses, self.responses))
+
+    def at(self, contexts: Contexts) -> Reward:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part.rewards = self.rewards[..., contexts, :]
+        part.contexts = part.rewards.shape[-2]
+        return part

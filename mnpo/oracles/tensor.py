@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import ROUNDING, Array, as_array, check_memory
-from mnpo.oracles.base import Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies
 
 _TENSOR_LETTERS = "abcdefghijklmnopqrstuvw"
 
@@ -48,10 +49,7 @@ class DenseTensor(Oracle):
         self.tensor: Array = table
         self.players = len(shape)
         self.contexts, self.responses = table.shape[0], shape[0]
-        self.exchangeable = all(
-            np.allclose(table, table.swapaxes(2, axis), rtol=0, atol=ROUNDING)
-            for axis in range(3, table.ndim)
-        )
+        self.exchangeable = _indifferent_to_order(table)
 
     @classmethod
     def from_oracle(cls, oracle: Oracle, players: int) -> DenseTensor:
@@ -88,6 +86,14 @@ class DenseTensor(Oracle):
                 place += 1
         return out
 
+    def at(self, contexts: Contexts) -> DenseTensor:
+        """See `Oracle.at`."""
+        part = copy(self)
+        part.tensor = self.tensor[contexts]
+        part.contexts = part.tensor.shape[0]
+        part.exchangeable = self.exchangeable or _indifferent_to_order(part.tensor)
+        return part
+
     def _group(self, opponents: Array, counts: Sequence[int] | None) -> list[Array]:
         group = [
             opponents[..., j, :, :] for j, count in enumerate(copies(opponents, counts)) for _ in range(count)
@@ -109,3 +115,10 @@ class DenseTensor(Oracle):
             table = np.einsum(f"...{axes},...x{letter}->...{reduced}", table, group[place])
             axes = reduced
         return table
+
+
+def _indifferent_to_order(table: Array) -> bool:
+    """Whether (X, A, .., A) stays the same when opponents, which are all axes but the first two, are exchanged."""
+    return all(
+        np.allclose(table, table.swapaxes(2, axis), rtol=0, atol=ROUNDING) for axis in range(3, table.ndim)
+    )

@@ -1,4 +1,4 @@
-"""Update rules as data, and the tabular executor against loops written out by hand."""
+"""Trajectories: where rules go, with how many players, in batches, and what is recorded."""
 
 import numpy as np
 import pytest
@@ -7,77 +7,23 @@ from mnpo import (
     Game,
     Heterogeneous,
     Pairwise,
-    PlackettLuce,
     Rankings,
-    UpdateRule,
+    egpo,
     inpo,
     make_rule,
     mwu,
     nash_conv,
+    onpo,
     run,
     solve,
     td_mnpo,
 )
-from mnpo.rules import Own, Reference, WinRate
+from mnpo.rates import local_rate
 from support import random_matrix, random_policies
 
 
-def normalised(logits):
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def test_mwu_is_equation_10():
-    """π_i ∝ (Π_{j≠i} π_j)^{1/(n−1)} e^{η q_i} for three players with different starts."""
-    rng = np.random.default_rng(0)
-    matrix, start, eta = random_matrix(rng, 4), random_policies(rng, 3, 1, 4), 0.3
-    policies = start[:, 0]
-    for _ in range(5):
-        logs, nexts = np.log(policies), []
-        for i in range(3):
-            others = [j for j in range(3) if j != i]
-            wins = np.mean([matrix @ policies[j] for j in others], axis=0)
-            nexts.append(normalised(np.mean(logs[others], axis=0) + eta * wins))
-        policies = np.stack(nexts)
-    found = run(Game(Pairwise(matrix), 3, 0.0), mwu(eta), 5, start=start)
-    np.testing.assert_allclose(found.policies[:, 0], policies, atol=1e-14)
-
-
-@pytest.mark.parametrize("advantage", ["current", "population"])
-def test_td_mnpo_by_hand(advantage):
-    """Weighted past policies as further players; before time 0 the past is the start."""
-    rng = np.random.default_rng(1)
-    utilities, reference, start = rng.standard_normal(5), random_policies(rng, 5), random_policies(rng, 5)
-    tau, eta, weights = 0.1, 0.7, [0.5, 0.3, 0.2]
-    oracle = PlackettLuce(utilities)
-
-    def wins(policy):
-        return oracle.win_probabilities(np.tile(policy, (4, 1, 1)))[0, 0]
-
-    past = [start] * 3
-    for _ in range(6):
-        credit = (
-            wins(past[0])
-            if advantage == "current"
-            else sum(w * wins(p) for w, p in zip(weights, past, strict=True))
-        )
-        logits = eta * tau * np.log(reference) + eta * credit
-        logits = logits + (1 - eta * tau) * sum(w * np.log(p) for w, p in zip(weights, past, strict=True))
-        past = [normalised(logits), *past[:2]]
-    rule = td_mnpo(eta, tau, players=4, advantage=advantage, weights=weights)
-    found = run(Game(oracle, 4, tau, reference), rule, 6, start=start)
-    np.testing.assert_allclose(found.policies, np.tile(past[0], (4, 1, 1)), atol=1e-14)
-
-
-def test_two_players_of_td_mnpo_are_inpo():
-    game = Game(Pairwise(random_matrix(np.random.default_rng(2), 5)), 2, 0.1)
-    np.testing.assert_array_equal(
-        run(game, td_mnpo(0.5, 0.1, players=2), 50).policies, run(game, inpo(0.5, 0.1), 50).policies
-    )
-
-
-def test_players_change_nothing_in_pairwise_updates():
-    """Fact (spec §3): from a common start every update of the n-player game is the two-player one."""
+def test_the_number_of_players_changes_nothing_in_pairwise_updates():
+    """docs/concepts.md, (2): from a common start every update of the n-player game is the two-player one."""
     rng = np.random.default_rng(3)
     oracle, reference = Pairwise(random_matrix(rng, 5)), random_policies(rng, 5)
     for rule in (inpo(0.4, 0.05), mwu(0.4)):
@@ -160,14 +106,14 @@ def test_batches_of_steps_and_starts_on_one_game():
         np.testing.assert_allclose(found.policies[b], alone.policies, atol=1e-14)
 
 
-def test_steps_too_long_are_reported():
+def test_steps_that_are_too_long_are_reported_as_diverged():
     rps = Pairwise([[0.5, 0.0, 1.0], [1.0, 0.5, 0.1], [0.0, 0.9, 0.5]])
     found = run(Game(rps, 2, 0.01), inpo(50.0, 0.01), 200)
     assert found.diverged
     assert np.isfinite(found.gap).all()
 
 
-def test_recording():
+def test_figures_are_recorded_at_the_start_at_intervals_and_at_the_end():
     game = Game(Pairwise(np.full((2, 2), 0.5)), 2, 0.1)
     seen = []
     found = run(game, inpo(0.5, 0.1), 25, every=10, progress=seen.append)
@@ -180,28 +126,40 @@ def test_recording():
         run(game, inpo(0.5, 0.1), 5, start=[1.0, 0.0])
 
 
+def test_ht_mnpo_settles_at_a_consensus_that_is_no_equilibrium():
+    """docs/concepts.md, "Players who want different things": anchored on the opponents it does not reach an equilibrium, on itself it does."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        game = Game(Heterogeneous([Pairwise(random_matrix(rng, 6)) for _ in range(3)]), 3, 0.05)
+        ends = {
+            anchor: run(game, make_rule("ht-mnpo", eta=0.5, tau=0.05, anchor=anchor), 4000, every=1000)
+            for anchor in ("opponents", "own")
+        }
+        assert ends["own"].exploitability[-1].max() < 1e-12
+        np.testing.assert_allclose(ends["own"].policies, solve(game).policies, atol=1e-6)
+        assert ends["opponents"].exploitability[-1].max() > 0.01
+        consensus = local_rate(make_rule("ht-mnpo", eta=0.5, tau=0.05), game)
+        np.testing.assert_allclose(consensus.policies, ends["opponents"].policies, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("build", "best", "updates"),
     [
-        (lambda: inpo(-1.0, 0.1), "eta must be above 0"),
-        (lambda: inpo(20.0, 0.1), "at most 1/tau"),
-        (lambda: td_mnpo(0.5, 0.1, players=1), "at least 2"),
-        (lambda: td_mnpo(0.5, 0.1, 3, weights=[1.0]), "2 numbers"),
-        (lambda: td_mnpo(0.5, 0.1, 3, advantage="curent"), "did you mean 'current'"),
-        (lambda: make_rule("td-mpno", eta=1, tau=0.1), "did you mean 'td-mnpo'"),
-        (lambda: make_rule("inpo", eta=1, tau=0.1, advantage="current"), "takes no advantage"),
-        (lambda: UpdateRule("x", 1.0, ((Reference(), 0.5), (Own(), 0.4)), ((WinRate(), 1.0),)), "sum to 1"),
-        (lambda: UpdateRule("x", 1.0, ((Own(-1), 1.0),), ((WinRate(), 1.0),)), "lags"),
+        (lambda eta: inpo(eta, 0.01), None, 6300),
+        (lambda eta: td_mnpo(eta, 0.01, 3), None, 2000),
+        (lambda eta: td_mnpo(eta, 0.01, 4), None, 330),
+        (lambda eta: onpo(eta, 0.01), None, 400),
+        (lambda eta: egpo(eta, 0.01), None, 150),
     ],
+    ids=["inpo", "td-mnpo-3", "td-mnpo-4", "onpo", "egpo"],
 )
-def test_bad_rules_are_refused(make, words):
-    with pytest.raises(ValueError, match=words):
-        make()
-
-
-def test_the_published_configuration_aims_at_tau():
-    """Spec §5: inverse step 0.0075 and ratio 1/3 are η = 133.3, λ_ref = 1/3, τ = 0.0025."""
-    rule = td_mnpo(1 / 0.0075, 0.0025, players=3)
-    assert rule.reference_weight == pytest.approx(1 / 3)
-    assert rule.tau == pytest.approx(0.0025)
-    assert rule.depth == 2
+def test_updates_to_a_gap_of_1e_9_are_as_many_as_stated(build, best, updates):
+    """docs/concepts.md, (13), on one instance: A = 10, random P and π_ref, τ = 0.01. Within a factor of two of its figures."""
+    rng = np.random.default_rng(0)
+    game = Game(Pairwise(random_matrix(rng, 10)), 2, 0.01, random_policies(rng, 10))
+    fewest = np.inf
+    for eta in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10):
+        gap = run(game, build(eta), 7000, every=10).gap
+        reached = np.flatnonzero(gap < 1e-9)
+        fewest = min(fewest, 10 * reached[0] if reached.size else np.inf)
+    assert updates / 2 <= fewest <= 2 * updates

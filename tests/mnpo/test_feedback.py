@@ -43,7 +43,7 @@ def test_unbiased_estimators_err_by_one_over_root_m(duel, pairs, soft):
 
 
 def test_iid_pairs_learn_against_the_sampler_not_the_opponents(duel):
-    """Fact (spec §5): the sampling bias of binary pairs."""
+    """docs/concepts.md, (11): labels teach the win rate against the sampler, however many there are."""
     game, behaviour, opponents = duel
     found = learnt(game, behaviour, opponents, 20_000, 20, pairs="iid").mean(axis=0)
     own, other = (centred(game.win_probabilities(p), behaviour)[0, 0] for p in (behaviour, opponents))
@@ -74,7 +74,7 @@ def test_a_rule_learns_the_equilibrium_from_samples():
     np.testing.assert_array_equal(again, ends[20])
 
 
-def test_bad_feedback():
+def test_bad_feedback_is_refused():
     with pytest.raises(ValueError, match="did you mean 'third'"):
         Sampled(10, np.random.default_rng(0), pairs="thrid")
     with pytest.raises(ValueError, match="at least 1"):

@@ -20,7 +20,7 @@ def tilted(policy, exponent):
 
 
 def test_the_target_of_binary_labels_is_half_the_step(table):
-    """Fact (spec §5, Proposition 1 corrected): E(h − c)² has (U) for its minimiser if and only if c = η/2."""
+    """MNPO Proposition 1, corrected, docs/concepts.md (11): E(h − c)² has (U) for its minimiser if and only if c = η/2."""
     matrix, sampler, reference, other = table
     eta = 0.7
     anchor = 0.3 * np.log(reference) + 0.7 * np.log(other)
@@ -33,7 +33,7 @@ def test_the_target_of_binary_labels_is_half_the_step(table):
 
 
 def test_binary_labels_learn_against_the_sampler(table):
-    """Fact (spec §5): the advantage learnt is against ρ, the pairs' own distribution, whatever the anchors are."""
+    """The advantage learnt is against ρ, the pairs' own distribution, whatever the anchors are (docs/concepts.md, (11))."""
     matrix, sampler, _, opponent = table
     eta = 0.7
     found = minimiser("mnpo", matrix, sampler, anchor=np.log(opponent), target=eta / 2).policy
@@ -50,7 +50,7 @@ def test_binary_labels_learn_against_the_sampler(table):
 
 @pytest.mark.parametrize("name", ["mnpo", "mnpo-bwd", "mnpo-fwd"])
 def test_every_distance_has_the_same_minimiser_for_win_rates(table, name):
-    """Lemma 1: with targets η(a(y) − a(y')) the loss can be 0, so any distance leads to (U)."""
+    """MNPO Lemma 1, docs/concepts.md (L): with targets η(a(y) − a(y')) the loss can be 0, so any distance leads to (U)."""
     matrix, sampler, _, anchor = table
     beats = matrix @ sampler
     found = minimiser(name, matrix, sampler, anchor=np.log(anchor), target=0.7 * (beats[:, None] - beats))
@@ -58,7 +58,7 @@ def test_every_distance_has_the_same_minimiser_for_win_rates(table, name):
     assert abs(found.loss) < 1e-14
 
 
-def test_closed_forms(table):
+def test_minimisers_with_closed_forms_are_found(table):
     matrix, sampler, reference, _ = table
     beats = matrix @ sampler
     eta, tau = 0.5, 0.2
@@ -142,7 +142,7 @@ def test_iterated_objectives_are_the_rules(table):
     assert ends < 1e-9
 
 
-def test_bad_input():
+def test_unknown_objectives_and_parameters_are_refused():
     with pytest.raises(ValueError, match="did you mean 'dpo'"):
         minimiser("dop", np.full((2, 2), 0.5), [0.5, 0.5])
     with pytest.raises(ValueError, match="no parameter 'beat'"):

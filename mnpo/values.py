@@ -1,4 +1,4 @@
-"""Values of configuration keys: YAML's reading made into what a key takes."""
+"""Values as people type them, or as YAML reads them, made into what a key or an option takes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+#: Whole numbers from here on are more than an array, a file or a seed can hold.
+_TOO_LARGE = 2**63
+
 
 def coerce(value: Any, hint: Any, key: str) -> Any:
     """Return a value as what a key takes: YAML reads 5e-7 as text, and an integer is a number too.
 
+    Args:
+        value: what was found.
+        hint: the key's annotation, or the plain kinds that it takes.
+        key: what it is called.
+
     Raises:
-        ValueError: a value of another kind.
+        ValueError: a value of another kind, or a number that is not finite or too large.
     """
-    kinds = list(_kinds(hint))
+    kinds = list(hint) if isinstance(hint, tuple) else list(_kinds(hint))
     if value is None and type(None) in kinds:
         return None
+    if isinstance(value, int) and abs(value) >= _TOO_LARGE:
+        raise ValueError(f"{key} must be below 2^63; found a number of {value.bit_length()} bits")
     for kind in kinds:
         if kind in (dict, list) and isinstance(value, kind):
             return value
@@ -25,12 +35,12 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
             return value
         if kind is int and isinstance(value, int) and not isinstance(value, bool):
             return value
-        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
+        if kind is float and not isinstance(value, bool):
+            number = value if isinstance(value, int | float) else _number(value)
+            if number is not None and not math.isfinite(number):
                 raise ValueError(f"{key} must be a finite number; found {value}")
-            return value
-        if kind is float and isinstance(value, str) and _number(value) is not None:
-            return _number(value)
+            if number is not None:
+                return number
         if kind is str and isinstance(value, str):
             return value
     if list in kinds and isinstance(value, str):
@@ -61,8 +71,8 @@ def _kinds(hint: Any) -> Iterator[Any]:
         yield str
 
 
-def _number(text: str) -> float | None:
+def _number(value: Any) -> float | None:
     try:
-        return float(text)
+        return float(value) if isinstance(value, str) else None
     except ValueError:
         return None

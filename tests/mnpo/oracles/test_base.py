@@ -1,50 +1,19 @@
-"""Win probabilities against brute force, and the identities that every oracle keeps."""
+"""What every oracle keeps: the sum over all groups, its identities, and contexts and batches apart."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_oracles import KINDS, build
 
 from mnpo import DenseTensor, Heterogeneous, Mixture, Pairwise, PlackettLuce, Population, Rankings, Reward
 from mnpo.oracles import Oracle, levels_of
-from support import (
-    enumerate_wins,
-    pairwise_win,
-    plackett_luce_win,
-    population_win,
-    random_matrix,
-    random_policies,
-    ranking_win,
-)
-
-KINDS = ("pairwise", "plackett-luce", "strict", "weak", "population")
-
-
-def build(kind: str, rng: np.random.Generator, size: int):
-    """An oracle and the P(y ≻ O) that it claims to average."""
-    if kind == "pairwise":
-        matrix = random_matrix(rng, size)
-        return Pairwise(matrix), pairwise_win(matrix)
-    if kind == "plackett-luce":
-        utilities = 3 * rng.standard_normal(size)
-        return PlackettLuce(utilities), plackett_luce_win(utilities)
-    levels = rng.integers(0, max(2, size - 1), size=(4, size))
-    if kind == "strict":
-        levels = np.argsort(rng.random((4, size)), axis=-1)
-    weights = rng.random(4) + 0.1
-    if kind in ("strict", "weak"):
-        return Rankings(levels, weights), population_win([ranking_win(row) for row in levels], weights)
-    utilities, more = 2 * rng.standard_normal((2, size)), rng.random(2) + 0.1
-    wins = [ranking_win(row) for row in levels] + [plackett_luce_win(row) for row in utilities]
-    return (
-        Population(levels, weights, utilities, more),
-        population_win(wins, np.concatenate([weights, more])),
-    )
+from support import enumerate_wins, random_matrix, random_policies
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("players", [2, 3, 4])
-def test_wins_equal_enumeration(kind, players):
+def test_wins_are_the_sum_over_every_group(kind, players):
     rng = np.random.default_rng(players)
     oracle, group_win = build(kind, rng, 4)
     policies = random_policies(rng, players, 4)
@@ -53,16 +22,6 @@ def test_wins_equal_enumeration(kind, players):
     for i in range(players):
         alone = oracle.against(np.delete(policies, i, axis=0)[:, None], player=i)
         np.testing.assert_allclose(alone[0], expected[i], atol=2e-15)
-
-
-def test_wins_with_pure_policies_and_zeros():
-    # Zero factors take the path without division.
-    levels = np.array([[0, 1, 2, 3], [2, 2, 0, 1]])
-    policies = np.eye(4)[[3, 0, 0, 2, 1]]
-    expected = enumerate_wins(population_win([ranking_win(row) for row in levels], np.ones(2)), policies)
-    np.testing.assert_allclose(
-        Rankings(levels).win_probabilities(policies[:, None])[:, 0], expected, atol=1e-15
-    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,8 +33,8 @@ def test_wins_with_pure_policies_and_zeros():
     seed=st.integers(0, 2**31),
     sharpness=st.sampled_from([0.02, 1.0, 50.0]),
 )
-def test_value_is_constant(kind, size, players, contexts, seed, sharpness):
-    """Fact (spec §2): Σ_i E q_i is n/2 or 1 for every profile, peaked or flat."""
+def test_win_probabilities_add_up(kind, size, players, contexts, seed, sharpness):
+    """Σ_i E q_i is n/2 for docs/concepts.md (2) and 1 for (3) and (4), whatever the profile, peaked or flat."""
     rng = np.random.default_rng(seed)
     oracle, _ = build(kind, rng, size)
     if contexts == 2:
@@ -88,7 +47,7 @@ def test_value_is_constant(kind, size, players, contexts, seed, sharpness):
 
 @settings(max_examples=40, deadline=None)
 @given(kind=st.sampled_from(KINDS), size=st.integers(2, 6), seed=st.integers(0, 2**31))
-def test_two_players_sum_to_one(kind, size, seed):
+def test_two_players_win_one_game_between_them(kind, size, seed):
     oracle, _ = build(kind, np.random.default_rng(seed), size)
     matrix = oracle.pairwise_matrix()[0]
     np.testing.assert_allclose(matrix + matrix.T, 1.0, atol=1e-14)
@@ -128,7 +87,7 @@ def test_renaming_responses_renames_wins(kind, size, players, seed):
     players=st.integers(2, 12),
     seed=st.integers(0, 2**31),
 )
-def test_copies_share(kind, size, players, seed):
+def test_copies_of_a_response_share_what_it_wins(kind, size, players, seed):
     """A copy of response 0 wins what 0 wins, and mass moved between copies changes nothing."""
     rng = np.random.default_rng(seed)
     index = np.append(np.arange(size), 0)
@@ -173,7 +132,7 @@ def test_gradient_is_the_derivative(kind, counts):
             np.testing.assert_allclose(gradient[j, 0, :, z], slope[0], atol=2e-9)
 
 
-def test_counts_are_copies():
+def test_counts_stand_for_copies_written_out():
     rng = np.random.default_rng(3)
     for kind in KINDS:
         oracle, _ = build(kind, rng, 5)
@@ -182,72 +141,6 @@ def test_counts_are_copies():
         np.testing.assert_allclose(
             oracle.against(pair, counts=(3, 9)), oracle.against(written_out), atol=1e-15
         )
-
-
-def test_many_players_need_fewer_nodes_without_losing_digits():
-    """The quadrature of rankings stops at a proven bound; the exact number of nodes is the yardstick."""
-    from mnpo.oracles import rankings
-
-    rng = np.random.default_rng(0)
-    oracle = Rankings(np.argsort(rng.random((50, 40)), axis=-1))
-    policies = random_policies(rng, 40, 1, 40)
-    fast = oracle.win_probabilities(policies)
-    bound = rankings.QUADRATURE_ERROR
-    try:
-        rankings.QUADRATURE_ERROR = 0.0
-        exact = oracle.win_probabilities(policies)
-    finally:
-        rankings.QUADRATURE_ERROR = bound
-    np.testing.assert_allclose(fast, exact, atol=3e-16)
-
-
-@pytest.mark.parametrize("spacing", [0.5, 0.35, 0.25])
-def test_spacing_decides_the_plackett_luce_error(spacing):
-    """Fact (spec §2): the trapezoid rule converges spectrally, and it is the spacing that counts."""
-    angle = np.linspace(0.1, 1.57, 1000)
-    error = (2 * np.exp(-2 * np.pi * angle / spacing) / np.cos(angle)).min() + 1e-15
-    rng = np.random.default_rng(1)
-    for _ in range(10):
-        utilities = 3 * rng.standard_normal(5)
-        policies = random_policies(rng, 4, 5)
-        t = np.arange(-utilities.max() - 38, -utilities.min() + 4, spacing)
-        rate = np.exp(utilities[:, None] + t)
-        survival = policies @ np.exp(-rate)
-        others = np.stack([np.prod(np.delete(survival, i, axis=0), axis=0) for i in range(4)])
-        wins = others @ (rate * np.exp(-rate)).T * spacing
-        brute = enumerate_wins(plackett_luce_win(utilities), policies)
-        np.testing.assert_allclose(wins, brute, rtol=0, atol=error)
-        ours = PlackettLuce(utilities).win_probabilities(policies[:, None])[:, 0]
-        np.testing.assert_allclose(ours, brute, rtol=0, atol=2e-15)
-
-
-def test_plackett_luce_far_apart_is_a_ranking():
-    utilities = np.array([0.0, 800.0, -2000.0, 1e6])
-    policies = random_policies(np.random.default_rng(0), 3, 1, 4)
-    ranked = Rankings([levels_of([[3], [1], [0], [2]], 4)])
-    np.testing.assert_allclose(
-        PlackettLuce(utilities).win_probabilities(policies), ranked.win_probabilities(policies), atol=1e-13
-    )
-
-
-def test_tensor_of_an_oracle_is_the_oracle():
-    rng = np.random.default_rng(2)
-    oracle, _ = build("weak", rng, 3)
-    policies = random_policies(rng, 4, 1, 3)
-    tensor = DenseTensor.from_oracle(oracle, 4)
-    assert tensor.exchangeable
-    np.testing.assert_allclose(
-        tensor.win_probabilities(policies), oracle.win_probabilities(policies), atol=1e-15
-    )
-
-
-def test_heterogeneous_players_ask_their_own_oracle():
-    rng = np.random.default_rng(4)
-    parts = [build("pairwise", rng, 3)[0], build("weak", rng, 3)[0], build("plackett-luce", rng, 3)[0]]
-    policies = random_policies(rng, 3, 1, 3)
-    wins = Heterogeneous(parts).win_probabilities(policies)
-    for i, part in enumerate(parts):
-        np.testing.assert_allclose(wins[i], part.win_probabilities(policies)[i], atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "reward", "heterogeneous"])
@@ -293,16 +186,6 @@ def test_batches_and_contexts_are_independent(kind, batched):
     np.testing.assert_allclose(
         one.win_probabilities(mixed)[:, 0], one.win_probabilities(policies[0])[:, 0], atol=1e-15
     )
-
-
-def test_a_thousand_players():
-    """One annotator, a strict order, all uniform: the best-placed response beats 999 others at known odds."""
-    size, players = 5, 1000
-    uniform = np.full((1, 1, size), 1 / size)
-    wins = Rankings([np.arange(size)]).against(uniform, counts=(players - 1,))[0]
-    top = np.arange(size, 0, -1) / size  # mass at or below each response
-    exact = (top**players - (top - 1 / size) ** players) / (players / size)
-    np.testing.assert_allclose(wins, exact, atol=1e-13)
 
 
 @pytest.mark.parametrize(
