@@ -10,16 +10,10 @@ from mnpo.cli import options as opt
 from mnpo.cli.recording import recorded
 
 if TYPE_CHECKING:
-    from mnpo.llm.positions import Case
+    from mnpo.llm.crosscheck.positions import Case
 
 #: What is checked without arguments.
 DEFAULT_RULE = "td-mnpo:players=3"
-#: What `all` stands for.
-ALL = (
-    "mwu:players=3", "sppo", "omwu", "inpo", "nash-md", "onpo", "egpo", "mpo:refresh=5",
-    "td-mnpo:players=2", "td-mnpo:players=3", "td-mnpo:players=4", "td-mnpo:players=3,advantage=population",
-    "ht-mnpo:anchor=opponents", "ht-mnpo:anchor=own", "eo-mnpo",
-)  # fmt: skip
 #: The games of rules for players that are alike and for others; more contexts where their mean is to be precise.
 _GAMES = {
     "exact": ("rps:contexts=4", "committee:responses=4,contexts=4"),
@@ -86,9 +80,9 @@ def crosscheck(
 
     needs_torch()
     from mnpo.cli import show, show_llm
-    from mnpo.llm.crosscheck import crosscheck as check
-    from mnpo.llm.finite import NETWORKS
-    from mnpo.llm.progress import progress, quiet
+    from mnpo.llm.crosscheck.check import crosscheck as check
+    from mnpo.llm.crosscheck.finite import NETWORKS
+    from mnpo.llm.runtime.progress import progress, quiet
 
     quiet()
     counts = opt.parse_counts(labels, "labels")
@@ -112,6 +106,13 @@ def crosscheck(
         raise RuntimeError(f"table and network disagree: {'; '.join(record['disagreements'])}")
 
 
+def every_rule() -> list[str]:
+    """Return what `all` stands for: every rule of the form (U), with the options that its preset names."""
+    from mnpo.presets import RULES
+
+    return [f"{name}:{variant}".rstrip(":") for name, preset in RULES.items() for variant in preset.variants]
+
+
 def cases_of(options: dict[str, Any]) -> list[Case]:
     """Return the rules with their games.
 
@@ -122,14 +123,14 @@ def cases_of(options: dict[str, Any]) -> list[Case]:
         ValueError: an unknown rule, option or game.
     """
     from mnpo.choices import choose
-    from mnpo.llm.positions import Case
+    from mnpo.llm.crosscheck.positions import Case
     from mnpo.oracles import Pairwise
     from mnpo.presets import RULES
     from mnpo.sim.load import load_game
     from mnpo.sim.spec import DEFAULT_TAU
 
     choose(options["feedback"], _GAMES, "kind of feedback")
-    names = [name for given in options["rules"] for name in (ALL if given == "all" else [given])]
+    names = [name for given in options["rules"] for name in (every_rule() if given == "all" else [given])]
     cases = []
     for name in dict.fromkeys(names):
         title, _, rest = name.partition(":")
@@ -161,30 +162,19 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
     Raises:
         ValueError: something else, or an option that the rule does not take.
     """
-    import typing
-
-    import yaml
-
     from mnpo.choices import choose
-    from mnpo.llm.values import coerce
+    from mnpo.options import Option
     from mnpo.presets import RULES
 
     preset = RULES[name.partition(":")[0]]
-    hints = typing.get_type_hints(preset.build) | {"players": int, "eta": float, "tau": float}
+    known = {"players": Option("of the game", kind=int), **preset.options}
     found: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"a rule's options are written key=value; found {part!r}")
-        choose(key, dict.fromkeys([*preset.options, "players"]), f"option of rule {preset.name}")
+        option = choose(key, known, f"option of rule {preset.name}")
         if key in found:
             raise ValueError(f"option {key!r} of rule {preset.name} is given twice")
-        if typing.get_origin(hints[key]) is None:
-            try:
-                read = yaml.safe_load(value)
-            except yaml.YAMLError:
-                read = value
-            found[key] = coerce(read, hints[key], f"{preset.name}:{key}")
-        else:  # several numbers
-            found[key] = [coerce(number, float, f"{preset.name}:{key}") for number in value.split("/")]
+        found[key] = option.read(value, f"{preset.name}:{key}")
     return found

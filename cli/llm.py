@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,7 +14,6 @@ from mnpo.cli import options as opt
 
 if TYPE_CHECKING:
     from mnpo.llm.config import Config
-    from mnpo.llm.locate import Progress
 
 app = typer.Typer(
     help="Train language models by the rules of [cyan]mnpo sim[/cyan].",
@@ -34,7 +34,8 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE ...]",
-        help="On top of CONFIG; dots for keys within keys: [cyan]rule.eta=2 learning_rate=1e-5[/cyan].",
+        help="On top of CONFIG, with or without the section: [cyan]sampling.temperature=0.7 rule.eta=2 "
+        "learning_rate=1e-5[/cyan].",
         show_default=False,
     ),
 ]
@@ -69,45 +70,18 @@ def train(
     Without CONFIG a small model that answers is made and trained on the spot, without network, within two minutes.
     The same command again continues where it stopped.
     """
-    if "=" in source:
-        source, overrides = "tiny", [source, *(overrides or [])]
-    needs_torch()
+    config = _load(source, overrides, default="tiny")
+    from mnpo.llm.checks import check_run
+
+    check_run(config)
     from mnpo.cli import show_llm
-    from mnpo.llm.config import load
-    from mnpo.llm.loop import train as run_loop
-    from mnpo.llm.progress import progress, quiet
+    from mnpo.llm.running import run_loop
+    from mnpo.llm.runtime.progress import progress, quiet
 
     quiet()
-    config = load(source, overrides or [])
     with progress(_first()) as report:
-        how = {"processes": processes, "accelerate": accelerate}
-        how = {option: value for option, value in how.items() if value is not None}
-        found = run_loop(config, _runner(processes, accelerate, report, config), report, how)
-    _show(found, as_json, lambda: show_llm.trained(found, config.folder))
-
-
-_STAGES = {
-    "sample": """Sample responses to prompts: the first stage of an iteration.
-
-    They are kept by content: what was drawn already is not drawn again.
-    """,
-    "annotate": """Let oracles judge what `sample` drew, and make preference pairs of their answers.
-
-    Answers are kept: no question is asked twice.
-    """,
-    "score": """Compute the log-probabilities of preference pairs under every anchor.
-
-    They are kept by content in output_dir: what is known already is not computed again.
-    """,
-    "fit": """Train a policy on preference pairs: one iteration, by an update rule or another objective.
-
-    Scores first what is not scored. The same command again continues where it stopped.
-    """,
-    "evaluate": """Compare a policy with others on held-out prompts, under every oracle.
-
-    Tested is what `fit` left in output_dir, or eval_model.
-    """,
-}
+        found = run_loop(config, processes=processes, accelerate=accelerate, progress=report).as_dict()
+    _show(found, as_json, lambda: show_llm.trained(found, config.folders.home))
 
 
 def _stage_command(name: str, about: str) -> None:
@@ -121,36 +95,47 @@ def _stage_command(name: str, about: str) -> None:
         as_json: opt.Json = False,
         debug: opt.Debug = False,
     ) -> None:
-        needs_torch()
+        config = _load(source, overrides)
+        from mnpo.llm.checks import check_stage
+
+        check_stage(name, config)
         from mnpo.cli import show_llm
-        from mnpo.llm.config import load
-        from mnpo.llm.progress import progress, quiet
+        from mnpo.llm.runtime.progress import progress, quiet
+        from mnpo.llm.stages.running import run_stage
 
         quiet()
-        config = load(*_split(source, overrides))
         with progress(_first()) as report:
-            found = _runner(processes, accelerate, report)(name, config)
-        _show(found, as_json, lambda: show_llm.STAGES[name](found))
+            found = run_stage(
+                name, config, processes=processes, accelerate=accelerate, progress=report
+            ).as_dict()
+        _show(found, as_json, lambda: show_llm.stage(name, found))
 
-    app.command(name, help=about)(command)
+    app.command(name, help=inspect.cleandoc(about))(command)
 
 
-for _name, _about in _STAGES.items():
-    _stage_command(_name, _about)
+def _add_stages() -> None:
+    from mnpo.llm.stages.names import ABOUT
+
+    for name, about in ABOUT.items():
+        _stage_command(name, about)
+
+
+_add_stages()
 
 
 @app.command()
 def presets(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the packaged configurations."""
-    needs_torch()
-    from mnpo.cli import show_llm
+    _needs("yaml")
     from mnpo.llm.config import presets
 
     rows = [{"name": name, **content} for name, content in presets().items()]
     if as_json:
         _print_json(rows)
-    else:
-        show_llm.presets(rows)
+        return
+    from mnpo.cli import show_llm
+
+    show_llm.presets(rows)
 
 
 @app.command("show-config")
@@ -159,40 +144,24 @@ def show_config(
     overrides: Overrides = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Print a configuration, resolved, as YAML that CONFIG takes."""
+    """Print a configuration, resolved, with the comment of every key; CONFIG takes it as a file."""
+    config = _load(source, overrides, default="tiny")
+    from mnpo.llm.config import to_yaml
+
+    typer.echo(to_yaml(config), nl=False)
+
+
+def _load(source: str, overrides: list[str] | None, default: str | None = None) -> Config:
+    """Read a configuration; without `default` CONFIG must be given."""
     needs_torch()
-    from mnpo.llm.config import load, to_yaml
+    from mnpo.llm.config import load
+    from mnpo.llm.config.reading import is_override
 
-    typer.echo(to_yaml(load(*_split(source, overrides))), nl=False)
-
-
-def _runner(
-    processes: int | None, accelerate: str | None, report: Progress, run: Config | None = None
-) -> Callable[[str, Config], dict[str, Any]]:
-    """Return what runs a stage by name, in this process or in several.
-
-    Args:
-        processes, accelerate: the options.
-        report: is told how far a stage is.
-        run: the run that the stages are part of, if they are.
-    """
-    from mnpo.llm.commands import STAGES, finished
-    from mnpo.llm.launch import run as launch
-
-    def run_stage(name: str, config: Config) -> dict[str, Any]:
-        part = "" if run is None else f"{config.folder.relative_to(run.folder)} "
-
-        def named(what: str, done: int, total: int) -> None:
-            report(part + what, done, total)
-
-        found: dict[str, Any] | None = launch(
-            name, config, lambda resolved: STAGES[name].do(resolved, named),
-            processes=processes, accelerate=accelerate,
-        )  # fmt: skip
-        # If other processes did the work, they left the record.
-        return finished(config, name) if found is None else found
-
-    return run_stage
+    if is_override(source):
+        if default is None:
+            raise ValueError(f"a preset or a YAML file comes before {source!r}, for example: tiny {source}")
+        source, overrides = default, [source, *(overrides or [])]
+    return load(source, overrides or [])
 
 
 def _show(found: Any, as_json: bool, show: Callable[[], None]) -> None:
@@ -208,12 +177,6 @@ def _first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _split(source: str, overrides: list[str] | None) -> tuple[str, list[str]]:
-    if "=" in source:
-        raise ValueError(f"a preset or a YAML file comes before {source!r}, for example: tiny {source}")
-    return source, overrides or []
-
-
 def _print_json(content: Any) -> None:
     import json
 
@@ -226,13 +189,13 @@ def needs_torch() -> None:
     Raises:
         ValueError: what is missing.
     """
-    missing = [
-        name
-        for name in ("torch", "transformers", "datasets", "accelerate", "yaml")
-        if find_spec(name) is None
-    ]
-    if missing:
-        raise ValueError(f"language models need {', '.join(missing)}: pip install 'mnpo[llm]'")
+    _needs("torch", "transformers", "datasets", "accelerate", "yaml")
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown once, by us
     # Large pages for large arrays: torch on a CPU is a fifth faster at a vocabulary of 256,000.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def _needs(*names: str) -> None:
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"language models need {', '.join(missing)}: pip install 'mnpo[llm]'")

@@ -40,11 +40,11 @@ def root(
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    """Multiplayer Nash Preference Optimization: exact preference games, solved and verified.
+    """Multiplayer Nash Preference Optimization: preference games, solved exactly; language models, trained on them.
 
     Start here: [bold]mnpo sim[/bold] runs the default study in seconds, without data or network.
-    With the extra mnpo\\[llm], [bold]mnpo llm train[/bold] trains a language model by the same rules, in a minute,
-    and [bold]mnpo crosscheck[/bold] shows that they are the same.
+    With the extra mnpo\\[llm], [bold]mnpo llm train[/bold] trains a small language model by the same update rules
+    in a minute, and [bold]mnpo crosscheck[/bold] checks that table and network make the same updates.
     """
 
 

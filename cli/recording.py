@@ -1,8 +1,8 @@
-"""How a command shows its progress and keeps its record."""
+"""How a command keeps its record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,3 @@ def recorded(command: str, config: dict[str, Any], out: Path | None, as_json: bo
     # The results stand before anything is printed: a reader that goes away loses nothing.
     if as_json:
         typer.echo(json_text(keeper.printed), nl=False)
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function that shows what is being done and the time left, on a terminal's standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

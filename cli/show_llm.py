@@ -24,11 +24,10 @@ _SHOWN = {
 def presets(rows: list[dict[str, Any]]) -> None:
     """Print the packaged configurations."""
     for row in rows:
-        rule = row.get("rule")
-        how = row["objective"] if rule is None else f"{row['objective']}, {rule['name']}"
-        console.print(
-            f"[bold]{escape(row['name'])}[/bold]  [dim]{escape(row['model_name_or_path'])}; {how}[/dim]"
-        )
+        model, update = row["model"]["model_name_or_path"], row["update"]
+        rule = update.get("rule")
+        how = update["objective"] if rule is None else f"{update['objective']}, {rule['name']}"
+        console.print(f"[bold]{escape(row['name'])}[/bold]  [dim]{escape(model)}; {how}[/dim]")
         console.print(f"    {escape(row['purpose'])}")
 
 
@@ -92,9 +91,7 @@ def annotated(record: dict[str, Any]) -> None:
         )
     console.print(table)
     dropped = "".join(f", {count} dropped: {reason}" for reason, count in record["dropped"].items())
-    console.print(
-        f"{record['made']} pairs{dropped}; they teach {record['teaches'].removeprefix('labels teach ')}"
-    )
+    console.print(f"{record['made']} pairs{dropped}; they teach {record['teaches']}")
     console.print(f"[dim]pairs: {escape(record['pairs'])}; win matrices: {escape(record['folder'])}[/dim]")
 
 
@@ -155,8 +152,16 @@ STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+def stage(name: str, record: dict[str, Any]) -> None:
+    """Print a stage's record: as a table where there is one for it."""
+    if name in STAGES:
+        STAGES[name](record)
+    else:
+        console.print_json(data=record)
+
+
 def _rows(reports: dict[str, dict[str, Any]]) -> None:
-    from mnpo.llm.pairs import Report, describe
+    from mnpo.llm.data.pairs import Report, describe
 
     for split, report in reports.items():
         console.print(f"[dim]{split}: {escape(describe(Report.from_dict(report)))}[/dim]")

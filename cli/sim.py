@@ -9,11 +9,10 @@ import typer
 
 from mnpo.cli import options as opt
 from mnpo.cli import sim_games, sim_methods
-from mnpo.cli.recording import progress as progress_bar
 from mnpo.cli.recording import recorded
+from mnpo.common.progress import progress as progress_bar
 
 app = typer.Typer(
-    help="Solve, play and verify preference games. Without a command: the default study.",
     invoke_without_command=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,10 +31,10 @@ def default(
     out: opt.Out = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Solve, play and verify preference games.
+    """Solve, play and verify preference games. Without a command: the default study.
 
-    Without a command: two- against n-player play on a synthetic population of annotators whose majorities
-    cycle, with exact equilibria, TD-MNPO trajectories, tables and figures.
+    The default study compares two- with n-player play on a synthetic population of annotators whose majorities
+    cycle: exact equilibria, trajectories of TD-MNPO, tables and figures.
     """
     if context.invoked_subcommand is not None:
         given = [
@@ -45,9 +44,9 @@ def default(
             name = "json" if given[0] == "as_json" else given[0]
             raise ValueError(f"--{name} goes after {context.invoked_subcommand!r}, not before it")
         return
-    from mnpo.sim.studies import DEFAULT_GAME
+    from mnpo.sim.studies import STUDY_GAME
 
-    _compare(DEFAULT_GAME, players, tau, eta, steps, "current", None, seed, as_json, out, with_headline=True)
+    _compare(STUDY_GAME, players, tau, eta, steps, "current", None, seed, as_json, out, with_headline=True)
 
 
 @app.command()
@@ -57,14 +56,14 @@ def compare(
     tau: opt.StudyTau = None,
     eta: opt.Eta = 0.5,
     steps: opt.Steps = 1000,
-    advantage: Annotated[str, typer.Option(help="TD-MNPO's advantage: current or population.")] = "current",
+    advantage: Annotated[str, typer.Option(help="TD-MNPO's, see [cyan]mnpo sim rules[/cyan].")] = "current",
     reference: opt.Reference = None,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
     out: opt.Out = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Two- against n-player play on a game: exact equilibria, TD-MNPO trajectories, figures.
+    """Compare two- with n-player play on a game: exact equilibria, trajectories of TD-MNPO, figures.
 
     [dim]mnpo sim compare sushi.soc --players 2,3,4,6,10 --tau 0.05[/dim]
     """
@@ -135,10 +134,10 @@ def _compare(
         }
         keep(record)
     if not as_json:
-        from mnpo.cli import show
+        from mnpo.cli import show, show_games
 
         show.notes(comparison.spec.notes)
-        show.comparison(record)
+        show_games.comparison(record)
         show.folder(keep.folder)
 
 

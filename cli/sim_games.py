@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mnpo.cli import options as opt
-from mnpo.cli.recording import progress as progress_bar
 from mnpo.cli.recording import recorded
+from mnpo.cli.rule_options import RuleCommand, given_options, resolved_options
+from mnpo.common.progress import progress as progress_bar
 
 app = typer.Typer()
 
@@ -70,31 +71,21 @@ def solve(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=RuleCommand)
 def run(
+    context: typer.Context,
     game: opt.GameName,
     rule: opt.RuleName = "td-mnpo",
     players: opt.Players = None,
     tau: opt.Tau = None,
     eta: opt.Eta = 0.5,
     steps: opt.Steps = 1000,
-    advantage: Annotated[
-        str | None,
-        typer.Option(help="TD-MNPO's advantage: current or population.", show_default="current"),
-    ] = None,
-    anchor: Annotated[
-        str | None, typer.Option(help="HT-MNPO's anchor: opponents or own.", show_default="opponents")
-    ] = None,
-    refresh: Annotated[
-        int | None, typer.Option(help="MPO: updates between refreshments.", min=1, show_default="50")
-    ] = None,
     external: Annotated[
         list[Path] | None,
-        typer.Option(help="EO-MNPO: a file of policies; may be repeated.", show_default=False),
-    ] = None,
-    external_tau: Annotated[
-        str | None,
-        typer.Option(help="EO-MNPO: strength of each external policy, with commas.", show_default="0.1"),
+        typer.Option(
+            help="File of an external policy, for rules that are anchored on such; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Learn win rates from this many pairs an update.", show_default="exact")
@@ -126,6 +117,7 @@ def run(
     from mnpo.sim.studies import play
 
     spec = load_game(game, players=players, seed=seed)
+    options = given_options(context, rule)
     config = {
         "game": spec.name,
         "rule": rule,
@@ -133,11 +125,8 @@ def run(
         "tau": tau,
         "eta": eta,
         "steps": steps,
-        "advantage": advantage,
-        "anchor": anchor,
-        "refresh": refresh,
+        **options,
         "external": [str(path) for path in external or ()],
-        "external_tau": external_tau,
         "samples": samples,
         "pairs": pairs,
         "soft": soft,
@@ -166,11 +155,8 @@ def run(
                 every=every,
                 externals=[read_policies(path) for path in external or ()],
                 feedback=feedback,
-                advantage=advantage,
-                anchor=anchor,
-                refresh=refresh,
-                external_tau=None if external_tau is None else opt.parse_list(external_tau, "external-tau"),
                 progress=lambda done: progress(rule, done, steps),
+                **options,
             )
         record = {"kind": "run", "game": spec.name, "notes": list(spec.notes), **trajectory.as_dict()}
         taken = trajectory.steps
@@ -179,6 +165,7 @@ def run(
             "tau": trajectory.game.player_tau.tolist(),
             "every": int(taken[1] - taken[0]) if len(taken) > 1 else 1,
             "reference": "uniform" if reference is None and spec.reference is None else "given",
+            **resolved_options(rule, options),
         }
         keep(record)
     if not as_json:
@@ -214,7 +201,7 @@ def verify(
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Check somebody's policies; exit status 1 if they are no equilibrium at the tolerance.
+    """Check policies from a file; exit status 1 if they are no equilibrium at the tolerance.
 
     [dim]mnpo sim verify rps equilibrium.json[/dim]
     """
@@ -245,7 +232,7 @@ def verify(
 
 @app.command()
 def games(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """List the catalogue, with each game's parameters."""
+    """List the catalogue with each game's parameters, and how a game is written as a file."""
     from mnpo.sim.catalogue import CATALOGUE
 
     if as_json:
@@ -257,9 +244,10 @@ def games(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
         ]
         typer.echo(json_text(rows), nl=False)
         return
-    from mnpo.cli import show
+    from mnpo.cli import show_games
+    from mnpo.sim.json_oracles import ORACLE_KINDS
 
-    show.catalogue(CATALOGUE)
+    show_games.catalogue(CATALOGUE, ORACLE_KINDS)
 
 
 @app.command(name="show")
@@ -286,8 +274,8 @@ def show_game(
     with recorded("show", {"game": spec.name, "seed": seed}, out, as_json) as keep:
         keep(record)
     if not as_json:
-        from mnpo.cli import show
+        from mnpo.cli import show, show_games
 
         show.notes(spec.notes)
-        show.win_matrix(record)
+        show_games.win_matrix(record)
         show.folder(keep.folder)

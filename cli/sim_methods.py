@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from mnpo.cli import options as opt
-from mnpo.cli.recording import progress as progress_bar
 from mnpo.cli.recording import recorded
+from mnpo.common.progress import progress as progress_bar
 
 app = typer.Typer()
 
 
 @app.command()
 def rules(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
-    """List the update rules: paper, anchors, advantage, oracle calls per update."""
+    """List the update rules: anchors, advantage, oracle calls per update, paper, options."""
     from mnpo.sim.rule_table import rule_rows
 
     rows = rule_rows()
@@ -25,9 +25,9 @@ def rules(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
 
         typer.echo(json_text(rows), nl=False)
         return
-    from mnpo.cli import show
+    from mnpo.cli import show_methods
 
-    show.rules(rows)
+    show_methods.rules(rows)
 
 
 @app.command()
@@ -44,12 +44,12 @@ def check(
     out: opt.Out = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Algorithmic unit tests: does a rule or an objective end at the equilibrium of games with known answers?
+    """Test rules and objectives on games with known answers: does each end at the equilibrium?
 
     [dim]mnpo sim check inpo dpo simpo[/dim]
     """
-    from mnpo.sim.checks import CASES
     from mnpo.sim.checks import check as run_checks
+    from mnpo.sim.unit_tests import UNIT_TESTS
 
     config = {"methods": methods or None, "tests": test or None, "steps": steps}
     with recorded("check", config, out, as_json) as keep:
@@ -58,14 +58,14 @@ def check(
         record = {
             "kind": "check",
             "game": "check",
-            "tests": {case.name: case.asks for case in CASES.values()},
+            "tests": {name: one.asks for name, one in UNIT_TESTS.items()},
             "rows": [verdict.as_dict() for verdict in verdicts],
         }
         keep(record)
     if not as_json:
-        from mnpo.cli import show
+        from mnpo.cli import show, show_methods
 
-        show.verdicts(record)
+        show_methods.verdicts(record)
         show.folder(keep.folder)
 
 
@@ -82,7 +82,9 @@ def rates(
     out: opt.Out = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Predicted local rate against step, stable steps and best step, for TD-MNPO with n players and other rules.
+    """Predict how fast rules converge, without running them: rate against step, stable steps, best step.
+
+    Compared are TD-MNPO with several numbers of players, ONPO and EGPO, near the equilibrium.
 
     [dim]mnpo sim rates random --tau 0.01[/dim]
     """
@@ -102,10 +104,10 @@ def rates(
             )
         keep(record)
     if not as_json:
-        from mnpo.cli import show
+        from mnpo.cli import show, show_methods
 
         show.notes(spec.notes)
-        show.rates(record)
+        show_methods.rates(record)
         show.folder(keep.folder)
 
 
@@ -123,7 +125,7 @@ def tune(
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Recommend step, players and weights for a rule on a game, with the predicted number of updates.
+    """Recommend step, number of players and weights for a rule on a game, with the predicted number of updates.
 
     [dim]mnpo sim tune random --rule td-mnpo --tau 0.01[/dim]
     """
@@ -145,10 +147,10 @@ def tune(
     if as_json:
         typer.echo(json_text(record), nl=False)
         return
-    from mnpo.cli import show
+    from mnpo.cli import show, show_methods
 
     show.notes(spec.notes)
-    show.tuned(record)
+    show_methods.tuned(record)
 
 
 @app.command()
@@ -179,14 +181,17 @@ def sweep(
     ] = None,
     debug: opt.Debug = False,
 ) -> None:
-    """Run every rule on every game at every setting and seed; one Parquet table, continued when interrupted.
+    """Run every rule on every game with every setting and seed, into one Parquet table.
+
+    The same command continues a sweep that was interrupted.
 
     [dim]mnpo sim sweep random rps --rules inpo,td-mnpo --players 2,4 --eta 0.1,0.5 --seeds 20 --jobs 2[/dim]
     """
     from mnpo.sim.plots import save
     from mnpo.sim.records import as_json as json_text
     from mnpo.sim.records import default_folder, write_file
-    from mnpo.sim.sweeps import cells, summary
+    from mnpo.sim.sweep_tables import summary
+    from mnpo.sim.sweeps import cells
     from mnpo.sim.sweeps import sweep as run_sweep
 
     laid = cells(
@@ -207,7 +212,7 @@ def sweep(
     if as_json:
         typer.echo(json_text({**record, "table": str(table)}), nl=False)
         return
-    from mnpo.cli import show
+    from mnpo.cli import show, show_methods
 
-    show.sweep(record)
+    show_methods.sweep(record)
     show.folder(folder)

@@ -18,8 +18,8 @@ Parameters = dict[str, int | float]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A game of the catalogue."""
+class CatalogueGame:
+    """A game of the catalogue: what it is, and how it is built from its parameters."""
 
     name: str
     summary: str
@@ -31,12 +31,12 @@ class Entry:
         return {name: p.default for name, p in inspect.signature(self.build).parameters.items()}
 
 
-CATALOGUE: dict[str, Entry] = {}
+CATALOGUE: dict[str, CatalogueGame] = {}
 
 
-def _entry(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _game(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def register(build: Callable[..., Any]) -> Callable[..., Any]:
-        CATALOGUE[name] = Entry(name, summary, build)
+        CATALOGUE[name] = CatalogueGame(name, summary, build)
         return build
 
     return register
@@ -54,12 +54,12 @@ def make_game(text: str, *, players: int | None = None, seed: int | None = None)
         ValueError: an unknown game or parameter (with the nearest name), or a bad value.
     """
     name, _, rest = text.partition(":")
-    entry = choose(name, CATALOGUE, "game")
-    values = _parse(entry, rest)
+    known = choose(name, CATALOGUE, "game")
+    values = _parse(known, rest)
     for key, value in (("players", players), ("seed", seed)):
-        if value is not None and key in entry.parameters and values.setdefault(key, value) != value:
+        if value is not None and key in known.parameters and values.setdefault(key, value) != value:
             raise ValueError(f"{key} of game {name!r} is given twice: {values[key]} and {value}")
-    parameters = {**entry.parameters, **values}
+    parameters = {**known.parameters, **values}
     for key in ("responses", "annotators", "contexts", "rank", "groups"):
         if parameters.get(key, 1) < 1:
             raise ValueError(f"{key} of game {name!r} must be at least 1; found {parameters[key]}")
@@ -70,37 +70,37 @@ def make_game(text: str, *, players: int | None = None, seed: int | None = None)
     check_memory(
         (8, *(int(parameters.get(key, 1)) for key in ("contexts", "responses", "responses"))), "a win matrix"
     )
-    built = entry.build(**values)
+    built = known.build(**values)
     oracle, responses = built if isinstance(built, tuple) else (built, ())
     return GameSpec(name=text, oracle=oracle, responses=responses)
 
 
-def _parse(entry: Entry, text: str) -> Parameters:
+def _parse(known: CatalogueGame, text: str) -> Parameters:
     values: Parameters = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise ValueError(f"game parameters are written key=value; found {part!r}")
         if key in values:
-            raise ValueError(f"parameter {key!r} of game {entry.name!r} is given twice")
-        if key not in entry.parameters:
+            raise ValueError(f"parameter {key!r} of game {known.name!r} is given twice")
+        if key not in known.parameters:
             raise ValueError(
-                f"game {entry.name!r} has no parameter {key!r}; {suggestion(key, entry.parameters)}"
-                if entry.parameters
-                else f"game {entry.name!r} has no parameters; found {key!r}"
+                f"game {known.name!r} has no parameter {key!r}; {suggestion(key, known.parameters)}"
+                if known.parameters
+                else f"game {known.name!r} has no parameters; found {key!r}"
             )
-        kind = type(entry.parameters[key])
+        kind = type(known.parameters[key])
         try:
             values[key] = kind(value)
         except ValueError:
             wanted = "an integer" if kind is int else "a number"
-            raise ValueError(f"{key} of game {entry.name!r} must be {wanted}; found {value!r}") from None
+            raise ValueError(f"{key} of game {known.name!r} must be {wanted}; found {value!r}") from None
         if not np.isfinite(values[key]):
-            raise ValueError(f"{key} of game {entry.name!r} must be finite; found {value!r}")
+            raise ValueError(f"{key} of game {known.name!r} must be finite; found {value!r}")
     return values
 
 
-@_entry(
+@_game(
     "rps",
     "rock-paper-scissors; rock beats scissors by `bias` more than the other wins; in each further context the "
     "roles move on by one and the bias is smaller",
@@ -120,7 +120,7 @@ def _rps(bias: float = 0.2, strength: float = 0.25, contexts: int = 1) -> tuple[
     return Pairwise(matrix), ("rock", "paper", "scissors")
 
 
-@_entry("cycle", "an odd cycle: each response beats the (k-1)/2 that follow it")
+@_game("cycle", "an odd cycle: each response beats the (k-1)/2 that follow it")
 def _cycle(responses: int = 5, strength: float = 0.3) -> Oracle:
     if responses < 3 or responses % 2 == 0:
         raise ValueError(f"responses of game 'cycle' must be odd and at least 3; found {responses}")
@@ -131,13 +131,13 @@ def _cycle(responses: int = 5, strength: float = 0.3) -> Oracle:
     return Pairwise(0.5 + strength * sign)
 
 
-@_entry("transitive", "Bradley-Terry with evenly spaced utilities: nothing to cycle")
+@_game("transitive", "Bradley-Terry with evenly spaced utilities: no cycles")
 def _transitive(responses: int = 5, spread: float = 3.0) -> Oracle:
     utility = np.linspace(spread, 0.0, responses)
     return Pairwise(_sigmoid(utility[:, None] - utility))
 
 
-@_entry("transitive-cyclic", "sigmoid(r_i - r_j + cyclic * C_ij): a transitive and a random cyclic part")
+@_game("transitive-cyclic", "sigmoid(r_i - r_j + cyclic * C_ij): a transitive and a random cyclic part")
 def _transitive_cyclic(responses: int = 6, cyclic: float = 2.0, contexts: int = 1, seed: int = 0) -> Oracle:
     rng = np.random.default_rng(seed)
     utility = rng.standard_normal((contexts, responses))
@@ -146,19 +146,19 @@ def _transitive_cyclic(responses: int = 6, cyclic: float = 2.0, contexts: int = 
     return Pairwise(_sigmoid(utility[..., :, None] - utility[..., None, :] + cyclic * skew))
 
 
-@_entry("random", "every pair's win probability drawn uniformly from [0, 1]")
+@_game("random", "every pair's win probability drawn uniformly from [0, 1]")
 def _random(responses: int = 10, contexts: int = 1, seed: int = 0) -> Oracle:
     return Pairwise(_random_matrix(np.random.default_rng(seed), (contexts,), responses))
 
 
-@_entry("embedding", "sigmoid(v_i' R v_j) with skew-symmetric R of the given rank (general preference model)")
+@_game("embedding", "sigmoid(v_i' R v_j) with skew-symmetric R of the given rank (general preference model)")
 def _embedding(responses: int = 8, rank: int = 1, scale: float = 2.0, seed: int = 0) -> Oracle:
     vectors = np.random.default_rng(seed).standard_normal((responses, 2 * rank))
     rotation = np.kron(np.eye(rank), np.array([[0.0, 1.0], [-1.0, 0.0]]))
     return Pairwise(_sigmoid(scale * vectors @ rotation @ vectors.T))
 
 
-@_entry("condorcet", "a response that beats every other by `margin`, above a cycle")
+@_game("condorcet", "a response that beats every other by `margin`, above a cycle")
 def _condorcet(responses: int = 4, margin: float = 0.1, strength: float = 0.3) -> Oracle:
     if responses < 4 or responses % 2:
         raise ValueError(f"responses of game 'condorcet' must be even and at least 4; found {responses}")
@@ -172,12 +172,12 @@ def _condorcet(responses: int = 4, margin: float = 0.1, strength: float = 0.3) -
     return Pairwise(matrix)
 
 
-@_entry("plackett-luce", "one annotator with normal utilities; the group's winner by Plackett-Luce")
+@_game("plackett-luce", "one annotator with normal utilities; the group's winner by Plackett-Luce")
 def _plackett_luce(responses: int = 6, scale: float = 1.0, contexts: int = 1, seed: int = 0) -> Oracle:
     return PlackettLuce(scale * np.random.default_rng(seed).standard_normal((contexts, responses)))
 
 
-@_entry("annotators", "a population: Mallows rankings around centres that are rotations of each other")
+@_game("annotators", "a population: Mallows rankings around centres that are rotations of each other")
 def _annotators(
     responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.3, seed: int = 0
 ) -> tuple[Oracle, tuple[str, ...]]:
@@ -203,7 +203,7 @@ def _annotators(
     return Population(levels=unique, level_weights=counts), _letters(responses)
 
 
-@_entry("pl-annotators", "a population of annotators with Plackett-Luce utilities around rotated centres")
+@_game("pl-annotators", "a population of annotators with Plackett-Luce utilities around rotated centres")
 def _pl_annotators(
     responses: int = 6,
     annotators: int = 30,
@@ -219,7 +219,7 @@ def _pl_annotators(
     return Population(utilities=utilities + noise * rng.standard_normal(utilities.shape))
 
 
-@_entry("minority", "two groups with opposite favourites: two players ignore the smaller one, many do not")
+@_game("minority", "two groups with opposite favourites: two players ignore the smaller one, many do not")
 def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
     if not 0 < share < 1:
         raise ValueError(f"share of game 'minority' must lie in (0, 1); found {share:g}")
@@ -227,7 +227,7 @@ def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
     return Population(levels=np.stack([order, order[::-1]]), level_weights=[1 - share, share])
 
 
-@_entry("committee", "players with conflicting oracles: each has a transitive taste of its own plus noise")
+@_game("committee", "players with conflicting oracles: each has a transitive taste of its own plus noise")
 def _committee(
     players: int = 3, responses: int = 6, conflict: float = 1.0, contexts: int = 1, seed: int = 0
 ) -> Oracle:
@@ -242,7 +242,7 @@ def _committee(
     return Heterogeneous(oracles)
 
 
-@_entry("tensor", "a dense random table of group win probabilities, the same for all players")
+@_game("tensor", "a dense random table of group win probabilities, the same for all players")
 def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
     check_memory((2 + players + responses, *(responses,) * players), "a tensor with its tables")
     shape = (responses,) * players

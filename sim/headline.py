@@ -7,18 +7,19 @@ population of annotators: another, more diverse equilibrium.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mnpo.common.progress import Progress
 from mnpo.dynamics import run
 from mnpo.equilibria import solve
 from mnpo.gaps import dual_gap
 from mnpo.presets import inpo, td_mnpo
-from mnpo.rates import tune
 from mnpo.sim.catalogue import make_game
 from mnpo.sim.studies import effective_responses
+from mnpo.tuning import tune
 
 #: The pairwise game of the first two panels; the population of the third is the default study's.
 PAIRWISE = "random:responses=10"
@@ -34,7 +35,7 @@ def headline(
     players: Sequence[int],
     *,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compute the three panels.
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from mnpo.common.progress import Progress
 from mnpo.equilibria import solve
 from mnpo.games import Game
 from mnpo.gaps import nash_conv
 from mnpo.logit import ConvergenceError
 from mnpo.numerics import Array
 from mnpo.presets import RULES, make_rule
-from mnpo.rates import frequencies, local_rate, stable_steps, tune
+from mnpo.rates import frequencies, local_rate
 from mnpo.rules import UpdateRule
 from mnpo.sim.spec import GameSpec
-
-Progress = Callable[[str, int, int], None]
+from mnpo.tuning import stable_steps, tune
 
 #: Rules compared with TD-MNPO. (The point at which Nash-MD stands still moves with its step, so that its rates are
 #: rates to different places.)

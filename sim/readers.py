@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnpo.numerics import Array, as_array
-from mnpo.sim.json_games import read_json, read_json_game
+from mnpo.sim.json_games import load_json, read_json_game
 from mnpo.sim.preflib import read_preflib
 from mnpo.sim.spec import GameSpec
 from mnpo.sim.tables import read_csv, read_matrix_csv, read_matrix_numpy, read_numpy, read_votes
@@ -58,7 +58,7 @@ def read_claim(path: Path) -> Claim:
     if path.suffix.lower() in (".csv", ".npy", ".npz"):
         return Claim(read_policies(path))
     _check_file(path)
-    content = read_json(path)
+    content = load_json(path)
     if not isinstance(content, dict):
         return Claim(as_array(content, f"{path}: policies"))
     if "policies" not in content:

@@ -6,47 +6,36 @@ import json
 import math
 import os
 import platform
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from mnpo.common.files import whole_file, whole_folder
 
 _PACKAGES = ("mnpo", "numpy", "scipy", "cvxpy", "clarabel", "matplotlib", "preflibtools", "prefsampling")
 
 
 def as_json(content: Any) -> str:
     """Return JSON text; numbers that are not finite become null, as JSON has none."""
-    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(_with_nulls(content), indent=2, allow_nan=False) + "\n"
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a text file to a temporary name beside it and rename it into place.
+    """Write a text file, whole or not at all; a link is followed, a device or a pipe is written to.
 
     Raises:
         ValueError: the folder does not exist or cannot be written.
     """
     check_file(path)
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
-        path.write_text(text, encoding="utf-8")
-        return
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def check_file(path: Path) -> None:
@@ -86,25 +75,21 @@ def run_folder(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
     Raises:
         ValueError: the folder holds something already, or cannot be made.
     """
-    folder = Path(folder)
     missing = [parent for parent in (folder.parent, *folder.parent.parents) if not parent.exists()]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    except OSError as error:
-        raise ValueError(f"cannot write {folder}: {error.strerror}") from None
-    try:
-        yield partial
-        record = {"command": ["mnpo", *sys.argv[1:]], **config, "versions": versions()}
-        (partial / "config.json").write_text(as_json(record), encoding="utf-8")
-        partial.chmod(0o777 & ~_umask())
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with ExitStack() as stack:
+            try:
+                partial = stack.enter_context(whole_folder(folder))
+            except OSError as error:
+                raise ValueError(f"cannot write {folder}: {error.strerror}") from None
+            yield partial
+            record = {"command": ["mnpo", *sys.argv[1:]], **config, "versions": versions()}
+            (partial / "config.json").write_text(as_json(record), encoding="utf-8")
+            if folder.exists():
+                folder.rmdir()  # refused where somebody else has written to it meanwhile
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
         for parent in missing:  # innermost first; whoever put something there keeps it
             with suppress(OSError):
                 parent.rmdir()
@@ -122,17 +107,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _finite(content: Any) -> Any:
+def _with_nulls(content: Any) -> Any:
     if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): _with_nulls(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [_with_nulls(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,7 +12,10 @@ SAMPLE = {"eta": 0.5, "tau": 0.1}
 
 
 def rule_rows() -> list[dict[str, Any]]:
-    """Return name, paper, anchors, advantage, oracle calls and options of every rule."""
+    """Return name, paper, anchors, advantage, oracle calls and options of every rule, as plain data.
+
+    `options` holds what a rule takes besides `eta` and `tau`: name -> help, type, choices, required, default.
+    """
     rows = []
     for preset in RULES.values():
         rule = preset.build(**{key: value for key, value in SAMPLE.items() if key in preset.options})
@@ -26,12 +29,14 @@ def rule_rows() -> list[dict[str, Any]]:
                 "paper": preset.paper,
                 "anchors": ", ".join(f"{describe(anchor)} {weight:g}" for anchor, weight in anchors)
                 + refreshed
-                or "none: not of the form (U)",
+                or "none",
                 "advantage": " + ".join(f"{weight:g} {describe(credit)}" for credit, weight in credits)
                 or "accumulated regret",
                 "oracle_calls": rule.oracle_calls,
                 "unregularised": preset.unregularised,
-                "options": [name for name in preset.options if name not in SAMPLE],
+                "options": {
+                    name: option.as_dict() for name, option in preset.options.items() if name not in SAMPLE
+                },
             }
         )
     return rows

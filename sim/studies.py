@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.dynamics import Feedback, Trajectory, run
+from mnpo.common.progress import Progress
+from mnpo.dynamics import Trajectory, run
 from mnpo.equilibria import Equilibrium, solve
 from mnpo.games import Game
 from mnpo.numerics import Array, entropy
@@ -17,13 +18,12 @@ from mnpo.presets import RULES, make_rule
 from mnpo.sim.load import load_game
 from mnpo.sim.spec import GameSpec
 from mnpo.sim.tournament import facts
+from mnpo.steps import Feedback
 
 #: The default study: annotators in three groups with rotated tastes, so that majorities cycle.
-DEFAULT_GAME = "annotators"
-DEFAULT_PLAYERS = (2, 3, 4, 6)
-DEFAULT_TAU = 0.05
-
-Progress = Callable[[str, int, int], None]
+STUDY_GAME = "annotators"
+STUDY_PLAYERS = (2, 3, 4, 6)
+STUDY_TAU = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +93,12 @@ def compare(
     """
     spec = load_game(game, seed=seed, players=players[0] if players else None)
     fixed = spec.oracle.players if "players" not in _parameters(game) else None
-    numbers = tuple(players or ((fixed,) if fixed else (spec.players,) if spec.players else DEFAULT_PLAYERS))
+    numbers = tuple(players or ((fixed,) if fixed else (spec.players,) if spec.players else STUDY_PLAYERS))
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"players must be different numbers; found {', '.join(map(str, numbers))}")
     if tau is None and isinstance(spec.tau, tuple):
         raise ValueError("a study compares players with one tau; give it with --tau")
-    strength = tau if tau is not None else spec.tau if isinstance(spec.tau, float) else DEFAULT_TAU
+    strength = tau if tau is not None else spec.tau if isinstance(spec.tau, float) else STUDY_TAU
     games = [
         load_game(game, seed=seed, players=n).game(players=n, tau=strength, reference=reference)
         for n in numbers

@@ -1,22 +1,20 @@
-"""How figures look: for one column of a two-column paper, in colours that colour-blind readers can tell apart.
-
-The colours are Okabe & Ito's (2008).
-"""
+"""How figures look: for one column of a two-column paper, in colours that colour-blind readers can tell apart."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mnpo.common.palette import MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Width of a figure in inches.
 WIDTH = 3.5
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-OTHERS = "#BBBBBB"
-MARKERS = "osD^vP*X"
+LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 #: Gaps at or below this are rounding; they are drawn here, where the log axis ends.
-FLOOR = 1e-17
+GAP_FLOOR = 1e-17
 
 
 def blank(width: float = WIDTH, height: float = 2.5) -> Figure:
@@ -39,3 +37,24 @@ def blank(width: float = WIDTH, height: float = 2.5) -> Figure:
         }
     )
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def single(width: float = WIDTH, height: float = 2.5) -> tuple[Figure, Any]:
+    """Return a figure with one pair of axes, sizes in inches."""
+    figure = blank(width, height)
+    return figure, figure.subplots()
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the line with this number among several."""
+    return {"color": PALETTE[number % len(PALETTE)], "linestyle": LINES[number % len(LINES)]}
+
+
+def marker(number: int) -> str:
+    """Return the mark of the line with this number among several."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def shortened(name: str, width: int = 18) -> str:
+    """Return a name with at most `width` characters."""
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -1,18 +1,15 @@
 """Sweeps: every rule on every game at every setting and seed, one tidy Parquet table, resumable, on any cluster.
 
 A cell is one game, rule, number of players, τ and η with all seeds, which are one batched run where the oracle
-allows it. Cells are joblib tasks; each finished one is a file of its own under `cells/`, written to a temporary
-name and renamed, so that an interrupted sweep continues where it was.
+allows it. Cells are joblib tasks; each finished one is a file of its own under `cells/` that appears whole, so
+that an interrupted sweep continues where it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +18,19 @@ import numpy as np
 
 from mnpo import __version__
 from mnpo.choices import choose
+from mnpo.common.digests import data_digest, file_digest
+from mnpo.common.files import clear_partials
+from mnpo.common.progress import Progress
 from mnpo.dynamics import Trajectory, run
 from mnpo.games import Game
 from mnpo.numerics import Array
 from mnpo.oracles import Pairwise
 from mnpo.presets import RULES, make_rule
 from mnpo.sim.catalogue import CATALOGUE
+from mnpo.sim.clusters import check_backend, cluster
 from mnpo.sim.load import load_game
 from mnpo.sim.records import write_file
-
-Progress = Callable[[str, int, int], None]
-
-BACKENDS = ("local", "dask", "ray")
+from mnpo.sim.sweep_tables import as_table, is_whole, join_tables, write_table
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A file name that the content decides."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return data_digest(asdict(self))
 
     @property
     def label(self) -> str:
@@ -81,12 +78,11 @@ def cells(
         raise ValueError(f"seeds and steps must be at least 1; found {seeds} and {steps}")
     for name in rules:
         choose(name, RULES, "rule")
-        if name == "eo-mnpo":
-            raise ValueError("rule eo-mnpo needs external policies and cannot be swept")
     every = max(1, -(-steps // records))
     laid = []
     for game, rule, n, tau, eta in itertools.product(games, rules, players, taus, etas):
-        make_rule(rule, eta=eta, tau=tau, players=n)
+        if make_rule(rule, eta=eta, tau=tau, players=n).externals:
+            raise ValueError(f"rule {rule} needs external policies and cannot be swept")
         # What a rule does not have is 0, so that one run does not stand under several names.
         strength, step = (
             float(value) if option in RULES[rule].options else 0.0
@@ -139,66 +135,35 @@ def sweep(
     """
     from joblib import Parallel, delayed
 
-    choose(backend, dict.fromkeys(BACKENDS), "backend")
+    check_backend(backend)
     if jobs == 0:
         raise ValueError("jobs must be at least 1, or negative for all cores but so many; found 0")
     if address is not None and backend == "local":
         raise ValueError("an address is of a cluster; choose backend dask or ray")
-    _check_backend(backend)
     done = _claim(folder, laid)
     todo = [cell for cell in laid if cell.key not in done]
     finished = len(laid) - len(todo)
-    with _cluster(backend, address):
+    with cluster(backend, address):
         tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
         for cell, table in tasks:
-            _write_table(table, folder / "cells" / f"{cell.key}.parquet")
+            write_table(table, folder / "cells" / f"{cell.key}.parquet")
             finished += 1
             if progress:
                 progress(cell.label, finished, len(laid))
-    return _collect(laid, folder)
-
-
-def summary(table: Path) -> dict[str, Any]:
-    """Return a record for figures: by game, rule and setting the median and quartiles of the gap over seeds."""
-    import pyarrow.parquet as parquet
-
-    named = ("game", "rule", "players", "tau", "eta")
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in parquet.read_table(table).to_pylist():
-        groups.setdefault(tuple(row[name] for name in named), []).append(row)
-    curves = []
-    for name, rows in groups.items():
-        calls: dict[int, int] = {row["step"]: row["oracle_calls"] for row in rows}
-        gaps = np.array(
-            [
-                [np.inf if row["gap"] is None else row["gap"] for row in rows if row["step"] == step]
-                for step in calls
-            ]
-        )
-        low, middle, high = np.quantile(gaps, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
-        curves.append(
-            {
-                **dict(zip(named, name, strict=True)),
-                "oracle_calls": list(calls.values()),
-                "low": low.tolist(),
-                "median": middle.tolist(),
-                "high": high.tolist(),
-                "diverged": sum(row["diverged"] for row in rows if row["step"] == 0),
-                "seeds": gaps.shape[1],
-            }
-        )
-    return {"kind": "sweep", "game": "sweep", "curves": curves}
+    table = folder / "results.parquet"
+    join_tables([folder / "cells" / f"{cell.key}.parquet" for cell in laid], table)
+    return table
 
 
 def _content(game: str) -> str:
     """A fingerprint of a game file, so that another content is another cell; of catalogue games the version."""
     path = Path(game)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else __version__
+    return file_digest(path) if path.is_file() else __version__
 
 
 def _keyed(cell: Cell) -> tuple[Cell, Any]:
     """One task: a cell and its table, made where the cell was run so that the parent only writes it."""
-    return cell, _table(run_cell(cell))
+    return cell, as_table(run_cell(cell))
 
 
 def _batches(cell: Cell, tau: float) -> Iterator[tuple[list[int], Game, Array | None]]:
@@ -237,8 +202,8 @@ def _rows(cell: Cell, seeds: list[int], found: Trajectory) -> list[dict[str, Any
             "seed": seed,
             "step": int(step),
             "oracle_calls": int(step) * found.oracle_calls,
-            "gap": _finite(gaps[place, number]),
-            "average_gap": _finite(means[place, number]),
+            "gap": _number(gaps[place, number]),
+            "average_gap": _number(means[place, number]),
             "diverged": bool(diverged[number]),
         }
         for number, seed in enumerate(seeds)
@@ -246,7 +211,8 @@ def _rows(cell: Cell, seeds: list[int], found: Trajectory) -> list[dict[str, Any
     ]
 
 
-def _finite(value: float) -> float | None:
+def _number(value: float) -> float | None:
+    """A number for the table; None for what is none, as after a divergence."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -268,89 +234,10 @@ def _claim(folder: Path, laid: Sequence[Cell]) -> set[str]:
             raise ValueError(f"cannot write {folder}: {error.strerror}") from None
         write_file(note, plan)
     (folder / "cells").mkdir(exist_ok=True)
-    for partial in (folder / "cells").glob("*.partial"):
-        partial.unlink()
-    return {path.stem for path in (folder / "cells").glob("*.parquet") if _whole(path)}
+    clear_partials(folder / "cells")
+    return {path.stem for path in (folder / "cells").glob("*.parquet") if is_whole(path)}
 
 
 def _unfinished(path: Path) -> bool:
     """Whether a file or folder is what a sweep leaves that was stopped before it began."""
     return path.suffix == ".partial" or (path.name == "cells" and path.is_dir() and not any(path.iterdir()))
-
-
-def _whole(path: Path) -> bool:
-    """Whether a cell's file can be read; one that cannot is computed again."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    try:
-        parquet.read_metadata(path)
-    except (arrow.ArrowInvalid, OSError):
-        return False
-    return True
-
-
-def _check_backend(backend: str) -> None:
-    from importlib.util import find_spec
-
-    package = {"local": "joblib", "dask": "distributed", "ray": "ray"}[backend]
-    if find_spec(package) is None:
-        raise ValueError(f"backend {backend} is not installed (no package {package})")
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    import pyarrow as arrow
-
-    kinds = {
-        "game": arrow.string(), "rule": arrow.string(), "players": arrow.int32(), "tau": arrow.float64(),
-        "eta": arrow.float64(), "seed": arrow.int32(), "step": arrow.int64(), "oracle_calls": arrow.int64(),
-        "gap": arrow.float64(), "average_gap": arrow.float64(), "diverged": arrow.bool_(),
-    }  # fmt: skip
-    return arrow.Table.from_pylist(rows, schema=arrow.schema(kinds))
-
-
-def _write_table(table: Any, path: Path) -> None:
-    import pyarrow.parquet as parquet
-
-    partial = path.with_suffix(".partial")
-    parquet.write_table(table, partial)
-    os.replace(partial, path)
-
-
-def _collect(laid: Sequence[Cell], folder: Path) -> Path:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    parts = [parquet.read_table(folder / "cells" / f"{cell.key}.parquet") for cell in laid]
-    table = folder / "results.parquet"
-    partial = table.with_suffix(".partial")
-    parquet.write_table(arrow.concat_tables(parts), partial)
-    os.replace(partial, table)
-    return table
-
-
-@contextmanager
-def _cluster(backend: str, address: str | None) -> Iterator[None]:
-    """Take joblib's tasks to a cluster."""
-    from joblib import parallel_config
-
-    if backend == "local":
-        yield
-        return
-    try:
-        if backend == "dask":
-            from dask.distributed import Client
-
-            client: Any = Client
-            scheduler = client(address) if address else client(processes=True, dashboard_address=None)
-            with scheduler, parallel_config(backend="dask", scheduler_host=scheduler.scheduler.address):
-                yield
-            return
-        import ray
-        from ray.util.joblib import register_ray
-    except ImportError as error:
-        raise ValueError(f"backend {backend} is not installed ({error.name})") from None
-    ray.init(address=address, ignore_reinit_error=True)
-    register_ray()
-    with parallel_config(backend="ray"):
-        yield

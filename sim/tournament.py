@@ -65,13 +65,13 @@ def facts(matrix: Array) -> Facts:
         condorcet_winner=int(winners[0]) if winners.size else None,
         smith_set=tuple(int(index) for index in smith),
         cycles=round(float(np.einsum("ij,ji->", count @ count, count)) / 3),
-        example_cycle=_cycle(beats),
+        example_cycle=_majority_cycle(beats),
         copeland=tuple(float(score) for score in copeland),
         ties=int(tied.sum()) // 2,
     )
 
 
-def _cycle(beats: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[int, int, int] | None:
+def _majority_cycle(beats: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[int, int, int] | None:
     for first in range(beats.shape[0]):
         onward = beats[first][:, None] & beats & beats[:, first][None, :]
         if onward.any():

@@ -6,7 +6,8 @@ import pytest
 from mnpo.sim import sweeps
 from mnpo.sim.catalogue import make_game
 from mnpo.sim.studies import play
-from mnpo.sim.sweeps import cells, summary, sweep
+from mnpo.sim.sweep_tables import summary
+from mnpo.sim.sweeps import cells, sweep
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnpo.sim.style import FLOOR, MARKERS, PALETTE, WIDTH, blank
+from mnpo.common.palette import MARKERS, PALETTE
+from mnpo.sim.style import GAP_FLOOR, WIDTH, blank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +39,11 @@ def gaps_figure(curves: list[dict[str, Any]]) -> Figure:
         for curve in (curve for curve in curves if curve["rule"] == rule):
             number = kinds.index(curve["policy"])
             updates, every = curve["updates"], max(1, len(curve["updates"]) // 7)
-            axes.plot(updates, np.maximum(curve["gap_table"], FLOOR), color=PALETTE[number], linewidth=0.9)
             axes.plot(
-                updates, np.maximum(curve["gap_network"], FLOOR), MARKERS[number], color=PALETTE[number],
+                updates, np.maximum(curve["gap_table"], GAP_FLOOR), color=PALETTE[number], linewidth=0.9
+            )
+            axes.plot(
+                updates, np.maximum(curve["gap_network"], GAP_FLOOR), MARKERS[number], color=PALETTE[number],
                 mfc="none", markevery=(number * every // max(len(kinds), 1), every), label=curve["policy"],
             )  # fmt: skip
         axes.set_yscale("log")

@@ -1,0 +1,114 @@
+"""Oracles written as JSON objects: `{"oracle": KIND, KEY: ..}`.
+
+A new kind is one function here with its `_kind` line: the reader, its errors and `mnpo sim games` find it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mnpo.choices import suggestion
+from mnpo.numerics import as_array
+from mnpo.oracles import DenseTensor, Heterogeneous, Oracle, Pairwise, PlackettLuce, Population
+from mnpo.sim.annotators import read_annotators
+
+#: The value of an oracle's key, and the number of players where the file says -> the oracle.
+Reader = Callable[[Any, int | None], Oracle]
+
+
+@dataclass(frozen=True)
+class OracleKind:
+    """A kind of oracle that a JSON object may be.
+
+    Attributes:
+        name: what stands under "oracle".
+        key: the key that holds its numbers.
+        holds: what these are, for people.
+        read: makes the oracle of them.
+    """
+
+    name: str
+    key: str
+    holds: str
+    read: Reader
+
+
+ORACLE_KINDS: dict[str, OracleKind] = {}
+
+
+def _kind(name: str, key: str, holds: str) -> Callable[[Reader], Reader]:
+    def register(read: Reader) -> Reader:
+        ORACLE_KINDS[name] = OracleKind(name, key, holds, read)
+        return read
+
+    return register
+
+
+def read_oracle(content: Any, players: int | None, others: frozenset[str] = frozenset()) -> Oracle:
+    """Read an oracle by its kind.
+
+    Args:
+        content: the JSON object.
+        players: the number of players, where the file says.
+        others: keys of the object that are not the oracle's.
+
+    Raises:
+        ValueError: an unknown kind or key (with the nearest one), a missing key, or numbers that do not fit.
+    """
+    if not isinstance(content, dict) or "oracle" not in content:
+        raise ValueError("an oracle is an object with the key 'oracle'")
+    name = content["oracle"]
+    if not isinstance(name, str) or name not in ORACLE_KINDS:
+        raise ValueError(f"unknown oracle {name!r}; {suggestion(str(name), ORACLE_KINDS)}")
+    kind = ORACLE_KINDS[name]
+    known = {"oracle", kind.key, *others}
+    extra = sorted(set(content) - known)
+    if extra:
+        raise ValueError(f"unknown key {extra[0]!r} of oracle {name}; {suggestion(extra[0], known)}")
+    if kind.key not in content:
+        raise ValueError(f"oracle {name} needs the key {kind.key!r}")
+    return kind.read(content[kind.key], players)
+
+
+@_kind("pairwise", "matrix", "win probabilities, row against column; one matrix, or one a context")
+def _pairwise(matrix: Any, players: int | None) -> Pairwise:
+    return Pairwise(matrix)
+
+
+@_kind("plackett-luce", "utilities", "one number a response; one list, or one a context")
+def _plackett_luce(values: Any, players: int | None) -> PlackettLuce:
+    utilities = as_array(values, "utilities")
+    if utilities.ndim not in (1, 2):
+        raise ValueError(
+            f"utilities must be a list of numbers, or one per context; found shape {utilities.shape}"
+        )
+    return PlackettLuce(utilities)
+
+
+@_kind(
+    "population",
+    "annotators",
+    "objects with 'ranking' (tie classes, best first) or 'utilities', and 'weight'",
+)
+def _population(annotators: Any, players: int | None) -> Population:
+    return read_annotators(annotators)
+
+
+@_kind("tensor", "tensor", "a response's win probability against each group, one axis a player")
+def _tensor(values: Any, players: int | None) -> DenseTensor:
+    return DenseTensor(values, players=players)
+
+
+@_kind("heterogeneous", "oracles", "one oracle a player, each an object as this one")
+def _heterogeneous(oracles: Any, players: int | None) -> Heterogeneous:
+    if not isinstance(oracles, list):
+        raise ValueError("oracles must be a list, one for each player")
+    built = []
+    for number, content in enumerate(oracles):
+        try:
+            built.append(read_oracle(content, len(oracles)))
+        except ValueError as error:
+            raise ValueError(f"oracle {number}: {error}") from None
+    return Heterogeneous(built)
