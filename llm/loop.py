@@ -1,4 +1,4 @@
-"""The iterated loop (spec §5): sample, annotate, score, fit and evaluate, for every iteration and player.
+"""The iterated loop of MNPO: sample, annotate, score, fit and evaluate, for every iteration and player.
 
 Each iteration of a player is one folder with a configuration of its own, on which every stage is also a command.
 All players of an iteration start from the policies of the one before. Stages find what they have done already; the
@@ -8,51 +8,35 @@ loop only says in which order they come.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from mnpo.llm import plots
-from mnpo.llm.anchors import models
-from mnpo.llm.commands import finished
-from mnpo.llm.config import Config, override, resolve, to_yaml
-from mnpo.llm.evaluate import check_held_out
-from mnpo.llm.locate import Progress, model_folder, policy_tokenizer, text_digest
-from mnpo.llm.manifests import check_same, data_digests, settings
-from mnpo.llm.models import find, fingerprint
-from mnpo.llm.oracles.panel import build
-from mnpo.llm.processes import Group, join
-from mnpo.llm.prompts import read_prompts
-from mnpo.llm.recipes import check, taught
-from mnpo.llm.storage import read_json, sweep, whole_file, write_json
-from mnpo.llm.tiny import PREFIX
-
-#: The run's record, in the output folder; written after each iteration.
-RESULTS = "results.json"
+from mnpo.common.digests import data_digest
+from mnpo.common.files import clear_partials, read_json, write_json
+from mnpo.common.progress import Progress
+from mnpo.llm import iterations, plots
+from mnpo.llm.checks import check_prompts, check_run, check_training
+from mnpo.llm.config import Config
+from mnpo.llm.config.whole import SECTIONS
+from mnpo.llm.data.made import PREFIX
+from mnpo.llm.iterations import Policies
+from mnpo.llm.models.folders import find, fingerprint
+from mnpo.llm.models.job import Job
+from mnpo.llm.oracles.panel import panels_of
+from mnpo.llm.preferences.recipes import taught
+from mnpo.llm.records import Iteration, Run
+from mnpo.llm.stages.identity import data_digests, settings_of
+from mnpo.llm.stages.registry import STAGES, keep_config
+from mnpo.llm.stages.running import RunStage
+from mnpo.llm.storage.manifests import check_same
+from mnpo.llm.training.tasks import Task
 
 #: Which stages of an iteration are whole, and what they were made of.
 DONE = "done.json"
 
-#: Runs a stage by its name, here or in other processes, and returns its record.
-RunStage = Callable[[str, Config], dict[str, Any]]
-
-#: The one player of a game whose players are alike.
-ALONE = "policy"
-
-#: Keys of a run that are not those of one iteration.
-_LOOP = ("iterations", "first_pairs", "prompt_use", "players", "schedule")
-#: Keys that the loop sets for each iteration.
-_DERIVED = (
-    "past_models", "opponent_models", "opponent_names", "prompt_part", "eval_model", "eval_opponents",
-)  # fmt: skip
-#: Keys that are the whole run's, for all players and iterations.
-_COMMON = (
-    *_LOOP, *_DERIVED, "output_dir", "model_name_or_path", "stream", "dataset_name", "prompt_dataset_name",
-    "prompt_dataset_split", "prompt_dataset_config_name", "eval_prompts", "eval_prompt_dataset_name",
-    "eval_prompt_dataset_split", "eval_oracles", "scores_dir", "samples_dir", "answers_dir", "seed",
-)  # fmt: skip
-#: Names that no player can have.
-_TAKEN = ("reference", "previous", "current", ALONE, "row", "prompt")
+#: Runs a stage unless its record stands and was made of the same.
+Once = Callable[[str, Config], Any]
 
 
 def train(
@@ -60,269 +44,166 @@ def train(
     run_stage: RunStage,
     progress: Progress | None = None,
     how: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Run:
     """Run the loop; the same call again goes on where it stopped.
 
     Args:
         config: the run; everything is written below its `output_dir`.
-        run_stage: runs a stage.
+        run_stage: runs a stage by its name, here or in other processes, and returns its record.
         progress: called while models are made.
         how: what else must be the same for a run to go on, such as the number of processes.
 
     Returns:
-        The record that stands in `<output_dir>/results.json`: `iterations`, for each iteration and player its
-        `iteration`, `player`, `loss`, `kl`, `length`, `model` and `win_rate`, opponent -> oracle -> mean, low and
-        high; `counts` of what was drawn, asked and scored, and `seconds` by stage; `teaches`, what the pairs teach.
+        The record that stands in `<output_dir>/results.json`.
 
     Raises:
         ValueError: bad input, or an output folder that holds another run; what is done is kept.
     """
-    processes = join(bool(config.training.get("use_cpu")))
-    _refuse(config.as_dict(), _DERIVED, "")
-    manifest = {"config": settings(config) | dict(how or {}), "data": data_digests(config)}
-    check_same(config.folder, manifest, "run")
-    if read_json(config.folder / RESULTS) is not None and not (config.folder / "manifest.json").is_file():
-        raise ValueError(f"{config.folder} holds the results of another command; choose another output_dir")
-    players = player_names(config)
-    base = str(model_folder(config, config.model_name_or_path, processes, progress))
-    config = _with_made_models(config, processes)
-    _check(config, base, processes)
-    if processes.first:
-        sweep(config.folder)
-        write_json(config.folder / "manifest.json", manifest)
-        _keep(config)
-    processes.wait()
-
-    def once(stage: str, one: Config) -> dict[str, Any]:
-        """Run a stage unless its record stands and was made of the same."""
-        inputs = _inputs(one)
-
-        def whole() -> bool:
-            done = (read_json(one.folder / DONE) or {}).get(stage)
-            return done is not None and done == [inputs, text_digest(finished(one, stage))]
-
-        if processes.agree(whole):
-            return finished(one, stage)
-        record = run_stage(stage, one)
-        if processes.first:
-            done = [inputs, text_digest(finished(one, stage))]
-            write_json(one.folder / DONE, (read_json(one.folder / DONE) or {}) | {stage: done})
-        processes.wait()
-        return record
-
-    policies: dict[str, list[str]] = {player: [base] for player in players}
-    record: dict[str, Any] = {"iterations": [], "players": players, "teaches": taught(config)}
-    for t in range(1, config.iterations + 1):
-        configs = {player: iteration_config(config, t, player, policies) for player in players}
-        records = {player: _update(configs[player], once, processes.first) for player in players}
+    home, loop = config.folders.home, config.loop
+    check_run(config)
+    check_training(config)
+    manifest = {"config": _settings(config, how), "data": data_digests(config)}
+    check_same(home, manifest, "run", home, corrected=_not_yet_read(config))
+    if Run.read(home) is None and (home / Run.FILE).is_file():
+        raise ValueError(f"{home} holds the results of another command; choose another output_dir")
+    job = Job.start(config.folders, config.model, config.compute, progress)
+    players = loop.player_names()
+    policies: Policies = {player: [str(job.policy())] for player in players}
+    config = _with_made_models(config, job)
+    check_prompts(config, job)
+    first = job.processes.first
+    if first:
+        clear_partials(home)
+        _set_aside(home, manifest["config"])
+        write_json(home / "manifest.json", manifest)
+        keep_config(config)
+    job.processes.wait()
+    once = _once(job, run_stage)
+    rows: list[Iteration] = []
+    teaches = taught(Task.configured(config.update), config.judging, config.sampling)
+    for t in range(1, loop.iterations + 1):
+        configs = {player: iterations.config_of(config, t, player, policies) for player in players}
+        made = {player: _update(configs[player], once, first) for player in players}
         for player in players:
-            policies[player].append(str(configs[player].folder / "model"))
+            policies[player].append(str(configs[player].folders.home / "model"))
         for player in players:
-            tested = _with_rivals(config, configs[player], player, policies)
-            if processes.first:
-                _keep(tested)
-            records[player]["evaluate"] = once("evaluate", tested)
-            record["iterations"].append(_row(t, player, records[player]))
-        if processes.first:
-            write_json(config.folder / RESULTS, record)
+            tested = iterations.with_rivals(config, configs[player], player, policies)
+            if first:
+                keep_config(tested)
+            made[player]["evaluate"] = once("evaluate", tested)
+            rows.append(Iteration.of(t, player, policies[player][-1], made[player]))
+        record = Run(iterations=rows, players=players, teaches=teaches)
+        if first:
+            record.write(home)
             for player in players:
                 # A checkpoint's optimizer is of no use once the iteration is whole.
-                for checkpoint in (configs[player].folder / "fit").glob("checkpoint-*"):
+                for checkpoint in (configs[player].folders.home / "fit").glob("checkpoint-*"):
                     shutil.rmtree(checkpoint)
-    if processes.first:
-        plots.draw(record, config.folder)
-    processes.wait()
+    if first:
+        plots.draw(record.as_dict(), home)
+    job.processes.wait()
     return record
 
 
-def player_names(config: Config) -> list[str]:
-    """Return the players' names.
-
-    Raises:
-        ValueError: players without names, with names that are no folder names, or that share one.
-    """
-    if not config.players:
-        return [ALONE]
-    if len(config.players) < 2:
-        raise ValueError("players must be at least 2, or left out for players that are alike; found 1")
-    names = [str(player.get("name", "")) for player in config.players]
-    for name in names:
-        taken = name in _TAKEN or name.startswith(("past-", "opponent-", "external-"))
-        if taken or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(
-                f"each player needs a name of letters and digits, not one in use; found {name!r}"
-            )
-    if len(set(names)) < len(names):
-        raise ValueError(f"players must have different names; found {', '.join(names)}")
-    return names
+def _update(config: Config, once: Once, first: bool) -> dict[str, Any]:
+    """Run an iteration's stages up to the new policy; return their records."""
+    if first:
+        keep_config(config)
+    stages = ["sample", "annotate", "fit"] if config.data.dataset_name is None else ["fit"]
+    return {stage: once(stage, config) for stage in stages}
 
 
-def iteration_config(config: Config, t: int, player: str, policies: Mapping[str, Sequence[str]]) -> Config:
-    """Return the configuration of one iteration of one player.
+def _once(job: Job, run_stage: RunStage) -> Once:
+    """Return what runs a stage unless its record stands and was made of the same."""
 
-    Args:
-        config: the run.
-        t: the iteration, from 1.
-        player: its name.
-        policies: player -> the policies π^0, .., π^{t−1} so far.
+    def state(name: str, one: Config) -> list[Any]:
+        record = STAGES[name].finished(one)
+        return [_inputs(name, one), None if record is None else data_digest(record.as_dict())]
 
-    Raises:
-        ValueError: a key of `players` or `schedule` that does not fit.
-    """
-    raw = _player_keys(config, player)
-    for start in sorted(config.schedule):
-        if start <= t:
-            for key, value in config.schedule[start].items():
-                override(raw, key, value)
-    rivals = [name for name in policies if name != player]
-    own = list(policies[player])
-    folder = config.folder / f"iteration-{t}"
-    raw |= {
-        "output_dir": str(folder if player == ALONE else folder / player),
-        "model_name_or_path": own[-1],
-        "past_models": own[-2::-1],
-        "opponent_models": [policies[name][-1] for name in rivals],
-        "opponent_names": rivals,
-        "stream": player,
-        "dataset_name": raw.get("dataset_name") if config.first_pairs == "dataset" and t == 1 else None,
-        "prompt_dataset_name": config.prompt_dataset_name or config.dataset_name,
-        "prompt_part": [t, config.iterations] if config.prompt_use == "split" else [1, 1],
-        "scores_dir": str(config.store_folder("scores")),
-        "samples_dir": str(config.store_folder("samples")),
-        "answers_dir": str(config.store_folder("answers")),
-    }
-    if raw["dataset_name"] is None:
-        raw |= {"eval_size": 0, "eval_dataset_name": None, "eval_split": None}
-    resolved = resolve(raw)
-    rule = resolved.the_rule()
-    # MPO's reference is refreshed by the policy itself.
-    since = 0 if rule is None or rule.refresh is None else (t - 1) // rule.refresh * rule.refresh
-    reference = own[since] if since else config.reference_model_name_or_path or own[0]
-    return resolve({**resolved.as_dict(), "reference_model_name_or_path": reference})
+    def whole(name: str, one: Config) -> bool:
+        done = (read_json(one.folders.home / DONE) or {}).get(name)
+        return done is not None and done[1] is not None and done == state(name, one)
+
+    def once(name: str, one: Config) -> Any:
+        if job.processes.agree(lambda: whole(name, one)):
+            return STAGES[name].finished(one)
+        record = run_stage(name, one)
+        if job.processes.first:
+            home = one.folders.home
+            write_json(home / DONE, (read_json(home / DONE) or {}) | {name: state(name, one)})
+        job.processes.wait()
+        return record
+
+    return once
 
 
-def _player_keys(config: Config, player: str) -> dict[str, Any]:
-    raw = {key: value for key, value in config.as_dict().items() if key not in _LOOP}
-    for given in config.players:
-        if str(given.get("name")) == player:
-            _refuse(given, _COMMON, f"player {player}: ")
-            for key, value in given.items():
-                if key != "name":
-                    override(raw, key, value)
-    return raw
+def _inputs(name: str, config: Config) -> str:
+    """A digest of what a stage is made of: the sections that it reads, and the data and models that they name."""
+    reads = STAGES[name].reads
+    sections = {section: getattr(config, section) for section in reads}
+    named = dict(config.model.policies())
+    oracles = []
+    if "evaluation" in reads:
+        named |= config.evaluation.eval_opponents
+        named["tested"] = config.evaluation.eval_model or config.model.model_name_or_path
+        panels = panels_of(
+            config.judging.oracle,
+            config.evaluation.eval_oracles,
+            trust_remote_code=config.model.trust_remote_code,
+        )
+        oracles = [member.oracle.key() for panel in panels.values() for member in panel.members]
+    elif "judging" in reads:
+        panel = iterations.panel_of(config)
+        oracles = [member.oracle.key() for member in panel.members]
+    found = {who: fingerprint(find(model)) for who, model in named.items() if not model.startswith(PREFIX)}
+    return data_digest(settings_of(sections), data_digests(config), found, oracles)
 
 
-def _refuse(given: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
-    found = [key for key in given if key.partition(".")[0] in keys and given[key]]
-    if found:
-        what = "set by the loop" if found[0] in _DERIVED else "the same for all players and iterations"
-        raise ValueError(f"{where}{found[0]} is {what} and cannot be given here")
+def _set_aside(home: Path, settings: Mapping[str, Any]) -> None:
+    """Rename the fits that are not whole and were begun with other settings: they begin anew."""
+    there = (read_json(home / "manifest.json") or {}).get("config", settings)
+    changed = {key for key in {*there, *settings} if there.get(key) != settings.get(key)}
+    if not {key.partition(".")[0] for key in changed} & set(STAGES["fit"].reads):
+        return
+    for pattern in ("iteration-*/fit", "iteration-*/*/fit"):
+        for folder in home.glob(pattern):
+            if "fit" not in (read_json(folder.parent / DONE) or {}):
+                before = len(list(folder.parent.glob("fit-set-aside-*")))
+                folder.rename(folder.parent / f"fit-set-aside-{before + 1}")
 
 
-def _check(config: Config, base: str, processes: Group) -> None:
-    """Refuse what would fail in a later iteration, before anything is paid for."""
-    names = player_names(config)
-    for start, keys in config.schedule.items():
-        if not 1 <= start <= config.iterations:
-            raise ValueError(f"schedule names iterations from 1 to {config.iterations}; found {start}")
-        _refuse(keys, _COMMON, f"schedule of iteration {start}: ")
-    if config.first_pairs == "dataset" and config.dataset_name is None:
-        raise ValueError("first_pairs=dataset needs dataset_name, the pairs of iteration 1")
-    for t in range(1, config.iterations + 1):
-        policies = {name: [base] * t for name in names}
-        for name in names:
-            one = iteration_config(config, t, name, policies)
-            panel = build(one.oracle, trust_remote_code=one.trust_remote_code)
-            if one.dataset_name is None:
-                check(one, panel)
-            if t == 1 and name == names[0]:
-                check_held_out(one, read_prompts(one, policy_tokenizer(one, processes))[0]["eval"])
+def _settings(config: Config, how: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what must be the same for a run to go on."""
+    return settings_of({name: getattr(config, name) for name in SECTIONS}) | dict(how or {})
 
 
-def _inputs(config: Config) -> str:
-    """A digest of what a stage is made of: its configuration, and the content of the data and models it names."""
-    named = {
-        **models(config),
-        **config.eval_opponents,
-        "tested": config.eval_model or config.model_name_or_path,
-    }
-    found = {name: fingerprint(find(model)) for name, model in named.items() if not model.startswith(PREFIX)}
-    specs = [config.oracle, *config.eval_oracles.values()]
-    panels = [build(spec, trust_remote_code=config.trust_remote_code) for spec in specs if spec is not None]
-    oracles = [member.oracle.key() for panel in panels for member in panel.members]
-    return text_digest(settings(config), data_digests(config), found, oracles)
+def _not_yet_read(config: Config) -> Callable[[str], bool]:
+    """Return what tells whether a key may be corrected, since no stage that is whole depends on it."""
+    done = [read_json(file) or {} for file in config.folders.home.glob(f"iteration-*/**/{DONE}")]
+    whole = {name for stages in done for name in stages}
+    read = {section for name in whole if name in STAGES for section in STAGES[name].reads}
+    if whole:
+        read |= {"loop"}
+
+    def corrected(key: str) -> bool:
+        section, _, name = key.partition(".")
+        if section == "training" and "compute" in read and name in ("seed", "use_cpu", "bf16", "fp16"):
+            return False
+        return section in SECTIONS and section not in read
+
+    return corrected
 
 
-def _keep(config: Config) -> None:
-    """Leave a configuration in its folder, for the stages' commands."""
-    with whole_file(config.folder / "config.yaml") as partial:
-        partial.write_text(to_yaml(config), encoding="utf-8")
-
-
-def _with_made_models(config: Config, processes: Group) -> Config:
+def _with_made_models(config: Config, job: Job) -> Config:
     """Make the small models that are named, once for all iterations."""
 
     def made(name: str) -> str:
-        return str(model_folder(config, name, processes)) if name.startswith(PREFIX) else name
+        return str(job.find(name)) if name.startswith(PREFIX) else name
 
-    reference = config.reference_model_name_or_path
-    return replace(
-        config,
-        reference_model_name_or_path=None if reference is None else made(reference),
-        external_models=[made(name) for name in config.external_models],
+    reference = config.model.reference_model_name_or_path
+    return config.having(
+        model={
+            "reference_model_name_or_path": None if reference is None else made(reference),
+            "external_models": [made(name) for name in config.model.external_models],
+        }
     )
-
-
-def _update(config: Config, run_stage: RunStage, first: bool) -> dict[str, dict[str, Any]]:
-    """Run an iteration's stages up to the new policy; return their records."""
-    if first:
-        _keep(config)
-    stages = ["sample", "annotate", "fit"] if config.dataset_name is None else ["fit"]
-    return {stage: run_stage(stage, config) for stage in stages}
-
-
-def _with_rivals(config: Config, one: Config, player: str, policies: Mapping[str, Sequence[str]]) -> Config:
-    """Say whom the new policy is compared with, and under which oracles: every player's."""
-    raw = one.as_dict()
-    reference = config.reference_model_name_or_path or policies[player][0]  # MPO's own moves on
-    rivals = {"reference": reference, "previous": policies[player][-2]}
-    rivals |= {name: found[-1] for name, found in policies.items() if name != player}
-    oracles = dict(config.eval_oracles)
-    if not oracles and config.players:
-        oracles = {str(given["name"]): given.get("oracle", config.oracle) for given in config.players}
-    return resolve(
-        raw | {"eval_opponents": rivals, "eval_oracles": oracles, "eval_model": policies[player][-1]}
-    )
-
-
-def _row(t: int, player: str, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    fitted, tested = records["fit"], records["evaluate"]
-    sampled, annotated = records.get("sample", {}), records.get("annotate", {})
-    drawn = [*sampled.get("models", []), *tested["models"]]
-    asked = [*annotated.get("oracles", []), *tested["oracles"]]
-    scored = [*fitted["anchors"], *tested["scores"]]
-    return {
-        "iteration": t,
-        "player": player,
-        "loss": fitted["loss"],
-        "kl": tested["kl"],
-        "kl_error": tested["kl_error"],
-        "length": tested["length"],
-        "ended": tested["ended"],
-        "win_rate": tested["win_rate"],
-        "prompts": tested["prompts"],
-        "pairs": fitted["pairs"]["train"],
-        "steps": fitted["steps"],
-        "model": fitted["model"],
-        "counts": {
-            "drawn": sum(entry["drawn"] for entry in drawn),
-            "asked": sum(entry["asked"] for entry in asked),
-            "scored": sum(entry["scored"] for entry in scored),
-        },
-        "seconds": {
-            "sample": sum(entry["seconds"] for entry in drawn),
-            "annotate": sum(entry["seconds"] for entry in asked),
-            "score": sum(entry["seconds"] for entry in scored),
-            "fit": fitted["seconds"],
-        },
-    }

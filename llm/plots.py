@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnpo.llm.storage import whole_file
+from mnpo.common.files import whole_file
+from mnpo.common.palette import MARKERS, PALETTE
 
 #: The figure's name, without its ending.
 FIGURE = "iterations"
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_MARKS = "osD^vP*"
 _LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 Choice = TypeVar("Choice")
@@ -58,14 +57,14 @@ def _key(record: Mapping[str, Any]) -> list[Line2D]:
     """Colours are players, marks are oracles."""
     oracles = list(record["iterations"][0]["win_rate"]["reference"])
     players = record["players"] if len(record["players"]) > 1 else []
-    lines = [Line2D([], [], color=_of(_COLOURS, i), label=f"player {name}") for i, name in enumerate(players)]
-    colour = "0.3" if players else _COLOURS[0]
+    lines = [Line2D([], [], color=_of(PALETTE, i), label=f"player {name}") for i, name in enumerate(players)]
+    colour = "0.3" if players else PALETTE[0]
     marks = [
         Line2D(
             [],
             [],
             color=colour,
-            marker=_of(_MARKS, i),
+            marker=_of(MARKERS, i),
             linestyle=_of(_LINES, i),
             markersize=5,
             label=f"judged by {name}",
@@ -90,7 +89,7 @@ def _win_rates(axis: Axes, record: Mapping[str, Any], rival: str) -> None:
         below = [rate["mean"] - rate["low"] for _, rate in found]
         above = [rate["high"] - rate["mean"] for _, rate in found]
         axis.errorbar(
-            at, means, [below, above], color=_of(_COLOURS, i), marker=_of(_MARKS, j), linestyle=_of(_LINES, j),
+            at, means, [below, above], color=_of(PALETTE, i), marker=_of(MARKERS, j), linestyle=_of(_LINES, j),
             markersize=4, linewidth=1.1, elinewidth=0.8, capsize=1.5,
         )  # fmt: skip
     axis.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
@@ -100,7 +99,7 @@ def _win_rates(axis: Axes, record: Mapping[str, Any], rival: str) -> None:
 def _numbers(axis: Axes, record: Mapping[str, Any], name: str, title: str) -> None:
     for place, player in enumerate(record["players"]):
         found = [(row["iteration"], row[name]) for row in record["iterations"] if row["player"] == player]
-        axis.plot(*zip(*found, strict=True), color=_of(_COLOURS, place), marker=".", linewidth=1.2)
+        axis.plot(*zip(*found, strict=True), color=_of(PALETTE, place), marker=".", linewidth=1.2)
     low, high = axis.get_ylim()
     axis.set_ylim(min(low, 0), max(high, 0))
     axis.set_title(title, fontsize=9)

@@ -1,1 +1,1 @@
-"""Oracles that judge texts: reward models, preference models, judges over HTTP, and synthetic ones."""
+"""Oracles that judge texts: reward models, preference models, judges over HTTP, synthetic ones, and one's own."""

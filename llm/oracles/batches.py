@@ -1,4 +1,4 @@
-"""What models that judge texts share: weights that are all there, and batches by length."""
+"""What models that judge texts share: their precision, and batches by length."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from mnpo.choices import choose
-from mnpo.llm.formats import first_line
-from mnpo.llm.locate import release
-from mnpo.llm.models import DTYPES, check_weights
+from mnpo.llm.models.weights import DTYPES
 from mnpo.llm.oracles.base import Answers
-
-
-def configuration(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """Read a model's configuration and nothing else.
-
-    Raises:
-        ValueError: a folder without one, or of an unknown kind of model.
-    """
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ValueError(f"no configuration of a model in {folder}: {first_line(error)}") from None
+from mnpo.llm.runtime.memory import release
 
 
 def usual_dtype(dtype: str | None) -> str:
@@ -48,62 +33,12 @@ def check_sizes(batch_size: int, max_length: int | None) -> None:
     """Refuse sizes that leave no room.
 
     Raises:
-        ValueError: as said.
+        ValueError: a batch of no question, or fewer than 2 tokens.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; found {batch_size}")
     if max_length is not None and max_length < 2:
         raise ValueError(f"max_length must be at least 2; found {max_length}")
-
-
-def load_whole(network: Any, folder: Path, config: Any, *, dtype: str, **options: Any) -> PreTrainedModel:
-    """Load a model with a head, all of whose weights the folder holds: no part is left as it was drawn.
-
-    Args:
-        network: a class with `from_pretrained`.
-        folder: of the model.
-        config: from `configuration`.
-        dtype: of the weights in memory, one of `DTYPES`.
-        options: of `from_pretrained`.
-
-    Raises:
-        ValueError: weights that are missing, of other shapes, or that no part of the model takes.
-    """
-    check_weights(folder)
-    # Implementations of attention other than this one leave out its soft-cap.
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
-    try:
-        model, found = network.from_pretrained(
-            folder,
-            dtype=choose(dtype, DTYPES, "dtype"),
-            attn_implementation="eager" if capped else None,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # to say which, below
-            **options,
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise ValueError(f"cannot load the model {folder}: {first_line(error)}") from None
-    body = f"{model.base_model_prefix}."
-    missing = sorted(found["missing_keys"], key=lambda name: (name.startswith(body), name))
-    if missing:
-        what = "lacks weights" if missing[0].startswith(body) else "has no reward head"
-        raise ValueError(f"model {folder} {what}: {_named(missing)} missing")
-    misshapen = sorted(
-        f"{name} is {tuple(has)}, not {tuple(wanted)}" for name, has, wanted in found["mismatched_keys"]
-    )
-    if misshapen:
-        raise ValueError(f"model {folder} has weights of other shapes: {_named(misshapen)}")
-    # Reward models are often saved with the language model's head, which they do not use.
-    strange = sorted(name for name in found["unexpected_keys"] if not name.startswith((body, "lm_head.")))
-    if strange:
-        raise ValueError(
-            f"model {folder} has weights that {type(model).__name__} does not: {_named(strange)}"
-        )
-    return model
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + ", .." * (len(names) > 3)
 
 
 def answers(

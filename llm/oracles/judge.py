@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import ipaddress
 import itertools
 import json
 import math
@@ -11,16 +9,27 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import torch
-
-from mnpo.llm.formats import Message, Text, first_line
+from mnpo.llm.data.formats import Message, first_line
+from mnpo.llm.oracles import texts
 from mnpo.llm.oracles.base import Answers, Question, TextOracle
+from mnpo.llm.oracles.endpoints import (
+    Limiter,
+    Stopped,
+    api_key,
+    checked_host,
+    is_loopback,
+    message_of,
+    retry_after,
+    sleep,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 #: What a judge is asked unless another template is given.
 TEMPLATE = """\
@@ -139,11 +148,11 @@ class Judge(TextOracle):
         self._retries = retries
         self._timeout = timeout
         self._concurrency = concurrency
-        self._limiter = _Limiter(0.0 if requests_per_minute is None else 60 / requests_per_minute)
+        self._limiter = Limiter(0.0 if requests_per_minute is None else 60 / requests_per_minute)
 
         address = os.environ.get("OPENAI_BASE_URL") if base_url is None else base_url
-        loopback = address is not None and _is_loopback(_checked_host(address))
-        key = _key(api_key_env, loopback)
+        loopback = address is not None and is_loopback(checked_host(address))
+        key = api_key(api_key_env, loopback)
         url = urlsplit(address or "")
         secrets = (key, url.password or "", url.username or "")
         self._secrets = sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True)
@@ -202,7 +211,7 @@ class Judge(TextOracle):
                     place = running.pop(future)
                     try:
                         arrived.append((place, future.result()))
-                    except _Stopped:
+                    except Stopped:
                         pass
                     except Exception as error:
                         failure = failure or error
@@ -234,7 +243,7 @@ class Judge(TextOracle):
                     pause = trouble.wait
                     if trouble.backs_off:
                         pause = max(pause, _BACKOFF * 2 ** min(attempt, 6) * _JITTER.uniform(0.75, 1.0))
-                _sleep(stop, pause)
+                sleep(stop, pause)
             raise AssertionError("unreachable")
         except BaseException:
             stop.set()
@@ -262,12 +271,12 @@ class Judge(TextOracle):
             raise _Trouble(absent + self._clean(detail)[:200]) from None
         except openai.APIStatusError as error:
             status = error.status_code
-            said = f"status {status}, {self._quote(_said(error.body, error.response.text))}"
+            said = f"status {status}, {self._quote(message_of(error.body, error.response.text))}"
             if status not in _PASSING and status < 500:
                 raise ValueError(
                     f"the judge {self.name} at {self._url} refuses the request: {said}"
                 ) from None
-            pause = _retry_after(error.response.headers)
+            pause = retry_after(error.response.headers)
             if pause > _LONGEST_WAIT:
                 said += f"; it asks to wait for {pause:.0f} seconds"
             raise _Trouble(absent + said, wait=pause) from None
@@ -291,12 +300,12 @@ class Judge(TextOracle):
         return verdict
 
     def _messages(self, question: Question) -> list[Message]:
-        texts = {
-            "prompt": _rendered(question.prompt),
+        parts = {
+            "prompt": texts.plain(question.prompt),
             "first": question.first,
             "second": question.second or "",
         }
-        asked = {"role": "user", "content": _PLACE.sub(lambda place: texts[place[1]], self._template)}
+        asked = {"role": "user", "content": _PLACE.sub(lambda place: parts[place[1]], self._template)}
         messages = [asked] if self._system is None else [{"role": "system", "content": self._system}, asked]
         # JSON can hold half of a surrogate pair, UTF-8 cannot.
         return [{**turn, "content": turn["content"].encode("utf-8", "replace").decode()} for turn in messages]
@@ -311,10 +320,6 @@ class Judge(TextOracle):
         return text
 
 
-class _Stopped(Exception):
-    """Another question failed, or nobody waits for the answer any more."""
-
-
 class _Trouble(Exception):
     """What went wrong, and whether the endpoint needs time: the seconds it asks for, and whether to back off."""
 
@@ -322,26 +327,6 @@ class _Trouble(Exception):
         super().__init__(message)
         self.wait = wait
         self.backs_off = backs_off
-
-
-class _Limiter:
-    """Spaces the requests of all threads evenly."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._lock = threading.Lock()
-        self._free = -math.inf
-
-    def wait(self, stop: threading.Event) -> None:
-        # The lock is held while waiting: the others would wait longer still, and who stops takes up no turn.
-        with self._lock:
-            _sleep(stop, max(0.0, self._free - time.monotonic()))
-            self._free = time.monotonic() + self._interval
-
-
-def _sleep(stop: threading.Event, seconds: float) -> None:
-    if stop.wait(seconds):
-        raise _Stopped
 
 
 def _verdict(text: str, cut: bool) -> float | None:
@@ -352,34 +337,6 @@ def _verdict(text: str, cut: bool) -> float | None:
     if not marks or (cut and len(set(marks)) > 1):
         return None
     return _VALUES[marks[-1]]
-
-
-def _rendered(prompt: Text) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    if [turn["role"] for turn in prompt] == ["user"]:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in prompt)
-
-
-def _said(body: object, text: str) -> str:
-    """The message of an error: {"error": {"message": ..}} as OpenAI sends it, or what other servers make of it."""
-    while isinstance(body, Mapping):
-        body = next((body[name] for name in ("error", "message", "detail") if body.get(name)), None)
-    return body if isinstance(body, str) else text
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a response asks to wait, given as a number or as a date; 0 if it does not."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return 0.0
-    return seconds if seconds > 0 else 0.0
 
 
 def _check(good: bool, name: str, value: object, accepted: str) -> None:
@@ -404,40 +361,3 @@ def _plain(extra: Mapping[str, Any]) -> dict[str, Any]:
         return dict(json.loads(json.dumps(extra, allow_nan=False)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"extra of a judge must be plain data: {first_line(error)}") from None
-
-
-def _checked_host(address: str) -> str:
-    """The host of a URL; says nothing of one that may hold a password."""
-    try:
-        url = urlsplit(address)
-        if url.scheme in ("http", "https") and url.hostname and "@" not in url.path and url.port != 0:
-            return url.hostname
-    except ValueError:  # no port
-        pass
-    found = "one with a user or password that is not percent-encoded" if "@" in address else repr(address)
-    raise ValueError(f"base_url of a judge must be http://host:port/v1 or https://host/v1, not {found}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _key(variable: str, loopback: bool) -> str:
-    """The API key; empty where none is needed."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", variable, re.ASCII):
-        raise ValueError(
-            "api_key_env of a judge must be the name of an environment variable, not a key itself"
-        )
-    key = os.environ.get(variable, "").strip()
-    if not key and not loopback:
-        raise ValueError(f"a judge needs an API key in the environment variable {variable}, which is not set")
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError(
-            f"the environment variable {variable} holds no API key: not all of it is printable ASCII"
-        )
-    return key

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from mnpo.llm.formats import Text, asked
-from mnpo.llm.models import find, fingerprint, load_tokenizer
+from mnpo.llm.data.formats import Text, asked
+from mnpo.llm.models.folders import find, fingerprint
+from mnpo.llm.models.loading import load_tokenizer
+from mnpo.llm.models.weights import configuration, load_whole
 from mnpo.llm.oracles import batches, texts
 from mnpo.llm.oracles.base import Answers, Question, TextOracle
 
@@ -168,7 +170,7 @@ class PairwiseModel(TextOracle):
             raise ValueError(f"pairwise model {self.name}: question {place}: {error}") from None
 
     def _context(self, prompt: Text) -> str:
-        return _turns(prompt) if self._template is None else _plain(prompt)
+        return _turns(prompt) if self._template is None else texts.plain(prompt)
 
     def _ids(self, tokenizer: Any, rendered: Iterable[str]) -> Iterator[list[int]]:
         if tokenizer.chat_template is None:
@@ -176,10 +178,11 @@ class PairwiseModel(TextOracle):
         return texts.token_ids(tokenizer, rendered, begin=self._template is not None)
 
     def _load(self) -> PreTrainedModel:
-        network = AutoModelForCausalLM if self._causal else AutoModelForSequenceClassification
-        return batches.load_whole(
-            network, self._folder, self._config, dtype=self._dtype, trust_remote_code=self._trust
-        )
+        how: dict[str, Any] = {"dtype": self._dtype, "trust_remote_code": self._trust}
+        if self._causal:
+            return load_whole(AutoModelForCausalLM, self._folder, **how)
+        network, spare = AutoModelForSequenceClassification, ("lm_head.",)
+        return load_whole(network, self._folder, head="classifier", spare=spare, **how)
 
     @cached_property
     def _folder(self) -> Path:
@@ -187,7 +190,7 @@ class PairwiseModel(TextOracle):
 
     @cached_property
     def _config(self) -> Any:
-        return batches.configuration(self._folder, trust_remote_code=self._trust)
+        return configuration(self._folder, trust_remote_code=self._trust)
 
     @cached_property
     def _causal(self) -> bool:
@@ -210,14 +213,6 @@ class PairwiseModel(TextOracle):
 def _turns(prompt: Text) -> str:
     """Write a prompt as the card of RLHFlow's model does."""
     return "\n" + "".join(f"\n<turn> {turn['role']}\n {turn['content']}" for turn in asked(prompt)) + "\n"
-
-
-def _plain(prompt: Text) -> str:
-    """Write a prompt as its text, or a longer conversation with the name of who speaks."""
-    turns = asked(prompt)
-    if [turn["role"] for turn in turns] == ["user"]:
-        return turns[0]["content"]
-    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
 
 
 def _last_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from mnpo.choices import choose
-from mnpo.llm.oracles.base import TextOracle
-from mnpo.llm.oracles.judge import Judge
-from mnpo.llm.oracles.pairwise import PairwiseModel
-from mnpo.llm.oracles.reward import RewardModel
-from mnpo.llm.oracles.synthetic import NAMED, Synthetic
+from mnpo.llm.oracles import kinds
+from mnpo.llm.oracles.base import TextOracle, check_scale
+from mnpo.llm.oracles.kinds import KINDS
+from mnpo.llm.oracles.synthetic import NAMED
 
-#: The kinds of oracle and what they are built by.
-KINDS: dict[str, type[TextOracle]] = {
-    "synthetic": Synthetic,
-    "reward": RewardModel,
-    "pairwise": PairwiseModel,
-    "judge": Judge,
-}
+__all__ = ["KINDS", "Member", "Panel", "build", "panels_of"]
+
+#: What says who judges: a name, keys and values, or from Python the oracle or the function itself.
+Spec = str | Mapping[str, Any] | TextOracle | Callable[..., Any]
+
+#: The options of a synthetic oracle that say what it prefers.
+_PREFERS = {"traits", "wins", "utilities"}
 
 
 class Member(NamedTuple):
@@ -32,7 +30,7 @@ class Member(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Oracles with weights that sum to 1; somebody drawn by weight judges (spec §2, population).
+    """Oracles with weights that sum to 1; somebody drawn by weight judges (docs/concepts.md (4)).
 
     Attributes:
         name: how results call it.
@@ -48,12 +46,14 @@ class Panel(NamedTuple):
         return all(member.oracle.kind == "reward" for member in self.members)
 
 
-def build(spec: str | Mapping[str, Any] | None, *, trust_remote_code: bool = False) -> Panel:
-    """Build oracles from a configuration.
+def build(spec: Spec | None, *, trust_remote_code: bool = False) -> Panel:
+    """Build oracles from a configuration, or from Python objects.
 
     Args:
-        spec: the name of a synthetic oracle, or keys: `kind`, a key of `KINDS`, and what that takes; or
-            kind: population with `members`, a list of such keys, each with a `weight` (1 unless given).
+        spec: the name of a synthetic oracle or of a kind; or keys: `kind`, one of `mnpo.llm.oracles.kinds.names()`,
+            and its options; or `name`, that of a synthetic oracle, and what differs from it; or kind: population
+            with `members`, a list of all these, each with a `weight` (1 unless given). From Python also a function
+            that judges (see `mnpo.llm.oracles.functions`), a `TextOracle`, or a subclass of it.
         trust_remote_code: whether code that comes with a model may run, where an oracle does not say.
 
     Raises:
@@ -63,32 +63,101 @@ def build(spec: str | Mapping[str, Any] | None, *, trust_remote_code: bool = Fal
         raise ValueError(
             "the configuration lacks oracle: who judges the responses, for example oracle=styles"
         )
-    given: dict[str, Any] = {"kind": "named", "name": spec} if isinstance(spec, str) else dict(spec)
-    kind = str(given.pop("kind", "synthetic" if "traits" in given else "none"))
+    given = _keys(spec)
+    if isinstance(given, TextOracle):
+        return _alone(given)
+    kind = _kind(given)
     if kind == "population":
         return _population(given, trust_remote_code)
-    if kind == "named":
-        choose(str(given["name"]), NAMED, "oracle")
-        given |= dict(NAMED[str(given["name"])])
-        kind = "synthetic"
-    choose(kind, {**KINDS, "population": None}, "kind of oracle")
-    given.setdefault("name", str(given.get("model", kind)).rstrip("/").rpartition("/")[2])
-    if kind in ("reward", "pairwise"):
+    known = kinds.find(kind)
+    shown = (
+        str(given.get("name") or given.get("model") or given.get("file") or kind)
+        .rstrip("/")
+        .rpartition("/")[2]
+    )
+    if known.needs("name"):
+        given.setdefault("name", shown)
+    if "trust_remote_code" in known.parameters:
         given.setdefault("trust_remote_code", trust_remote_code)
-    if "@" in urlsplit(str(given.get("base_url") or "")).netloc:
+    for option, value in given.items():
+        if isinstance(value, str) and "://" in value and "@" in urlsplit(value).netloc:
+            raise ValueError(
+                f"oracle {shown}: {option} must not hold a password, which would stand in the run's files; "
+                "give the key in the environment"
+            )
+    return _alone(known.make(given, shown))
+
+
+def panels_of(
+    oracle: Spec | None, others: Mapping[str, Spec], *, trust_remote_code: bool = False
+) -> dict[str, Panel]:
+    """Return who judges an evaluation, by the name that results give them.
+
+    Args:
+        oracle: the run's.
+        others: name -> oracle, instead of the run's.
+        trust_remote_code: as for `build`.
+
+    Raises:
+        ValueError: an oracle that cannot be built, or none.
+    """
+    given: Mapping[str, Spec | None] = others or {"": oracle}
+    built = {name: build(spec, trust_remote_code=trust_remote_code) for name, spec in given.items()}
+    return {name or panel.name: panel for name, panel in built.items()}
+
+
+def _keys(spec: Spec) -> TextOracle | dict[str, Any]:
+    """Return a specification as keys and values; an oracle as it is."""
+    if isinstance(spec, TextOracle):
+        return spec
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    if not isinstance(spec, str):
+        return {"kind": "python", "function": spec}
+    if spec not in NAMED and spec in kinds.names():
+        return {"kind": spec}
+    choose(spec, dict.fromkeys([*NAMED, *kinds.names()]), "oracle")
+    return {"name": spec}
+
+
+def _kind(given: dict[str, Any]) -> str:
+    """Take the kind out of a specification; one that names a synthetic oracle gets what that prefers by.
+
+    Raises:
+        ValueError: a specification that does not say its kind.
+    """
+    kind = given.pop("kind", None)
+    name = str(given.get("name"))
+    prefers = _PREFERS & given.keys()
+    if name in NAMED and ("traits" not in given if kind is None else kind == "synthetic" and not prefers):
+        for option, value in NAMED[name].items():
+            given.setdefault(option, value)
+        return "synthetic"
+    if kind is None and prefers:
+        return "synthetic"
+    if kind is None:
+        there = ", ".join(sorted([*kinds.names(), "population"]))
         raise ValueError(
-            f"oracle {given['name']}: base_url must not hold a password, which would stand in the run's files; "
-            "give the key in the environment"
+            f"oracle {given.get('name', given)}: kind is missing; choose from {there}, or give the name of a "
+            f"synthetic oracle, {' or '.join(sorted(NAMED))}"
         )
-    if type(given.get("scale", 1.0)) not in (int, float):
-        raise ValueError(f"oracle {given['name']}: scale must be a number; found {given['scale']!r}")
+    return str(kind)
+
+
+def _alone(oracle: TextOracle) -> Panel:
+    """Return a panel of one oracle.
+
+    Raises:
+        ValueError: an oracle without a name or kind, or with a scale that is no number above 0.
+    """
+    if not isinstance(getattr(oracle, "name", None), str) or not oracle.name:
+        raise ValueError(f"oracle {type(oracle).__name__}: name must be a text")
+    if getattr(oracle, "kind", None) not in ("reward", "pairwise"):
+        raise ValueError(f"oracle {oracle.name}: its class must have a kind, 'reward' or 'pairwise'")
     try:
-        oracle = KINDS[kind](**given)
-    except TypeError as error:
-        reason = str(error).partition("__init__() ")[2] or str(error)
-        raise ValueError(f"oracle {given['name']} of kind {kind}: {reason}") from None
-    if oracle.scale <= 0:
-        raise ValueError(f"oracle {oracle.name}: scale must be above 0; found {oracle.scale:g}")
+        check_scale(oracle.scale)
+    except ValueError as error:
+        raise ValueError(f"oracle {oracle.name}: {error}") from None
     return Panel(oracle.name, (Member(oracle, 1.0),))
 
 
@@ -101,11 +170,11 @@ def _population(given: dict[str, Any], trust_remote_code: bool) -> Panel:
     if given:
         raise ValueError(f"oracle {name} of kind population takes name and members; found {', '.join(given)}")
     for entry in listed:
-        if not isinstance(entry, str | Mapping):
+        if not isinstance(entry, str | Mapping | TextOracle) and not callable(entry):
             raise ValueError(f"oracle {name}: a member must be a name or keys and values; found {entry!r}")
-        keys = {"kind": "named", "name": entry} if isinstance(entry, str) else dict(entry)
-        weight = keys.pop("weight", 1.0)
-        if not isinstance(weight, int | float) or not np.isfinite(weight) or weight <= 0:
+        keys = _keys(entry)
+        weight = keys.pop("weight", 1.0) if isinstance(keys, dict) else 1.0
+        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
             raise ValueError(f"oracle {name}: a member's weight must be above 0; found {weight!r}")
         part = build(keys, trust_remote_code=trust_remote_code)
         members += [Member(oracle, share * weight) for oracle, share in part.members]

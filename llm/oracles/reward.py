@@ -14,10 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mnpo.choices import choose
-from mnpo.llm.formats import asked
-from mnpo.llm.models import find, fingerprint, load_tokenizer
+from mnpo.llm.data.formats import asked
+from mnpo.llm.models.folders import find, fingerprint
+from mnpo.llm.models.loading import load_tokenizer
+from mnpo.llm.models.weights import configuration, load_whole
 from mnpo.llm.oracles import batches, texts
-from mnpo.llm.oracles.base import Answers, Question, TextOracle
+from mnpo.llm.oracles.base import Answers, Question, TextOracle, check_scale
 from mnpo.llm.oracles.heads import HEADS, TURN, ArmoRM, detect, has_code
 
 
@@ -57,10 +59,8 @@ class RewardModel(TextOracle):
             ValueError: an argument out of range, or a folder that holds no known reward model.
         """
         choose(head, dict.fromkeys(["auto", *HEADS]), "head")
-        if not 0 < scale < math.inf:
-            raise ValueError(f"scale must be a number above 0; found {scale}")
         batches.check_sizes(batch_size, max_length)
-        self.name, self.scale = name, float(scale)
+        self.name, self.scale = name, check_scale(scale)
         self._model, self._asked, self._output = model, head, output
         self._batch_size, self._max_length = batch_size, max_length
         self._dtype, self._trust = batches.usual_dtype(dtype), trust_remote_code
@@ -112,13 +112,14 @@ class RewardModel(TextOracle):
 
     def _load(self, tokenizer: Any) -> PreTrainedModel:
         head = HEADS[self._head]
-        labels = {} if head.outputs is None else {"num_labels": head.outputs}
-        model = batches.load_whole(
+        labels: dict[str, Any] = {} if head.outputs is None else {"num_labels": head.outputs}
+        model = load_whole(
             head.network,
             self._folder,
-            self._config,
             dtype=self._dtype,
             trust_remote_code=self._trust,
+            head="reward head",
+            spare=("lm_head.",),  # often saved with a reward model, which does not use it
             **labels,
         )
         if isinstance(model, ArmoRM):
@@ -156,7 +157,7 @@ class RewardModel(TextOracle):
 
     @cached_property
     def _config(self) -> Any:
-        return batches.configuration(self._folder, trust_remote_code=self._trust)
+        return configuration(self._folder, trust_remote_code=self._trust)
 
     @cached_property
     def _head(self) -> str:

@@ -1,9 +1,9 @@
 """Oracles without a model: what a text shows is read off it, and preferences between that are given.
 
 A response has traits x(y), numbers that sum to 1, and
-P(y ≻ y') = σ(Σ_ab x_a(y) L_ab x_b(y') + Σ_a u_a (x_a(y) − x_a(y'))), with L skew: the general preference model
-(2410.02197) plus a transitive part. Where responses have one trait each, the win matrix is σ(L), whatever it is;
-without L the oracle is the reward u·x.
+P(y ≻ y') = σ((Σ_ab x_a(y) L_ab x_b(y') + Σ_a u_a (x_a(y) − x_a(y')))/scale), with L skew: the general preference
+model (2410.02197) plus a transitive part. Where responses have one trait each, the win matrix is σ(L/scale),
+whatever it is; without L the oracle is the reward u·x.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from mnpo.choices import choose
-from mnpo.llm import tiny
-from mnpo.llm.oracles.base import Answers, Question, TextOracle
+from mnpo.llm.data import made
+from mnpo.llm.oracles.base import Answers, Question, TextOracle, check_scale
 from mnpo.numerics import Array
+
+if TYPE_CHECKING:
+    import torch
 
 #: The form of a text: its words at which brevity has fallen to 1/e.
 BRIEF_WORDS = 30
@@ -27,9 +29,9 @@ _ITEM = re.compile(r"\s*([-*•]|\d+[.)])\s")
 
 
 def styles(text: str) -> list[float]:
-    """Tell which of the tiny models' styles a text is in, one of `tiny.STYLES` or none of them."""
-    found = tiny.style_of(text)
-    return [float(found == style) for style in (*tiny.STYLES, None)]
+    """Tell which of the tiny models' styles a text is in, one of `made.STYLES` or none of them."""
+    found = made.style_of(text)
+    return [float(found == style) for style in (*made.STYLES, None)]
 
 
 def forms(text: str) -> list[float]:
@@ -42,10 +44,11 @@ def forms(text: str) -> list[float]:
 
 #: Traits by name: what they are called and how they are read off a text.
 TRAITS: dict[str, tuple[tuple[str, ...], Callable[[str], list[float]]]] = {
-    "styles": ((*tiny.STYLES, "other"), styles),
+    "styles": ((*made.STYLES, "other"), styles),
     "forms": (("brief", "list", "prose"), forms),
 }
 
+_CERTAIN = 700.0  # a logit beyond which e^logit is no float64
 _LOST = 0.05  # what a text in no style wins with
 
 
@@ -59,7 +62,7 @@ def _with_others(wins: Array) -> Array:
 
 #: Oracles that a name stands for. Both are cycles: each trait beats the next.
 NAMED: dict[str, Mapping[str, Any]] = {
-    "styles": {"traits": "styles", "wins": _with_others(tiny.STYLE_WINS).tolist()},
+    "styles": {"traits": "styles", "wins": _with_others(made.STYLE_WINS).tolist()},
     "forms": {"traits": "forms", "wins": [[0.5, 0.35, 0.95], [0.65, 0.5, 0.3], [0.05, 0.7, 0.5]]},
 }
 
@@ -72,7 +75,7 @@ class Synthetic(TextOracle):
         traits: a key of `TRAITS`.
         wins: P(row's trait ≻ column's) strictly between 0 and 1, with P + Pᵀ = 1; none: ½ everywhere.
         utilities: u, trait -> number; 0 for those left out.
-        scale: of the reward, where there are no `wins`.
+        scale: divides the logit of the win probability: above 1 preferences are weaker, below 1 stronger.
 
     Raises:
         ValueError: unknown traits, a matrix of another shape or that is no win matrix, or nothing given at all.
@@ -87,7 +90,7 @@ class Synthetic(TextOracle):
         utilities: Mapping[str, float] | None = None,
         scale: float = 1.0,
     ) -> None:
-        self.name, self.scale = name, scale
+        self.name, self.scale = name, check_scale(scale)
         self.traits, self._read = choose(traits, TRAITS, "traits")
         size = len(self.traits)
         if wins is None and utilities is None:
@@ -112,17 +115,20 @@ class Synthetic(TextOracle):
         self._given = {"traits": traits, "wins": wins, "utilities": self._utilities.tolist()}
 
     def key(self) -> dict[str, Any]:
-        """See `TextOracle.key`."""
-        return {"kind": "synthetic", **self._given}
+        """See `TextOracle.key`; rewards do not depend on the scale."""
+        scaled = self._skew is not None and self.scale != 1
+        return {"kind": "synthetic", **self._given, **({"scale": self.scale} if scaled else {})}
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """See `TextOracle.answer`."""
-        yield [(place, self._one(question)) for place, question in enumerate(questions)]
+        yield [(place, self._one(place, question)) for place, question in enumerate(questions)]
 
-    def _one(self, question: Question) -> float:
+    def _one(self, place: int, question: Question) -> float:
         first = np.array(self._read(question.first))
-        if self._skew is None or question.second is None:
+        if self._skew is None:
             return float(self._utilities @ first)
+        if question.second is None:
+            raise ValueError(f"the oracle {self.name} compares two responses; question {place} has one")
         second = np.array(self._read(question.second))
         logit = first @ self._skew @ second + self._utilities @ (first - second)
-        return float(1 / (1 + np.exp(-logit)))
+        return float(1 / (1 + np.exp(-np.clip(logit / self.scale, -_CERTAIN, _CERTAIN))))

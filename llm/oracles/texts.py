@@ -1,8 +1,7 @@
-"""Conversations as token ids, as the models that judge them read them."""
+"""Conversations as texts and as token ids, as those who judge them read them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from mnpo.llm.formats import Message, first_line
+from mnpo.common.digests import bytes_digest
+from mnpo.llm.data.formats import Message, Text, asked, first_line
 
 #: What a tokenizer is made of, as far as a folder holds it.
 _TOKENIZER_FILES = (
@@ -24,6 +24,14 @@ _TOKENIZER_FILES = (
 )
 #: Texts that are tokenised at once.
 _AT_ONCE = 1000
+
+
+def plain(prompt: Text) -> str:
+    """Write a prompt as its text, or a longer conversation with the name of who speaks."""
+    turns = asked(prompt)
+    if [turn["role"] for turn in turns] == ["user"]:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
 
 
 def written(tokenizer: Any, messages: list[Message], **options: Any) -> str:
@@ -92,8 +100,7 @@ def longest(config: Any, max_length: int | None) -> int | None:
 def tokenizer_digest(folder: Path) -> str:
     """Return a digest of the files that make a folder's tokenizer, its chat template among them."""
     files = sorted({file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
-    digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        content = file.read_bytes()
-        digest.update(f"{file.name}\n{len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    contents = [(file.name, file.read_bytes()) for file in files]
+    return bytes_digest(
+        b"".join(f"{name}\n{len(content)}\n".encode() + content for name, content in contents)
+    ).hex()

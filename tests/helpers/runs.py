@@ -33,7 +33,7 @@ def kill_when(arguments: list[str], ready: Callable[[], bool]) -> None:
     It is forked from a process that has the libraries loaded and has done nothing else.
     """
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["mnpo.cli.main", "mnpo.llm.commands"])
+    forking.set_forkserver_preload(["mnpo.cli.main", "mnpo.llm.running", "mnpo.llm.stages.fit"])
     running = forking.Process(target=_silently, args=(arguments,))
     running.start()
     while not ready():

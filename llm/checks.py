@@ -1,0 +1,145 @@
+"""What can be refused before anything is computed: first what needs no heavy library, then the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnpo.llm.config import Config
+from mnpo.llm.config.whole import Place, key_at
+from mnpo.llm.data.made import PREFIX
+from mnpo.llm.iterations import check_scopes, config_of, panel_of
+from mnpo.llm.oracles.panel import panels_of
+from mnpo.llm.preferences.recipes import check
+from mnpo.llm.stages.records import NO_PAIRS, NO_SPLITS, PREFERENCES
+from mnpo.llm.training.tasks import Task
+
+if TYPE_CHECKING:
+    from mnpo.llm.models.job import Job
+
+
+def check_stage(name: str, config: Config) -> None:
+    """Refuse what a stage by itself would refuse later, as far as that takes no time.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    _check_places(config)
+    if name in ("score", "fit"):
+        Task.configured(config.update).anchors(config.model.policies())
+    if name == "annotate" or (name == "sample" and config.judging.oracle is not None):
+        check(config.model, config.sampling, config.judging, config.update, panel_of(config))
+    if name == "evaluate":
+        _check_evaluation(config)
+    if name in ("fit", "score") and config.data.dataset_name is None:
+        _check_eval_split(config)
+        if not (config.folders.home / PREFERENCES).is_dir():
+            raise ValueError(NO_PAIRS)
+
+
+def check_run(config: Config) -> None:
+    """Refuse what would fail in some iteration of a run, as far as that takes no heavy library.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    check_scopes(config)
+    _check_places(config)
+    if config.loop.first_pairs == "dataset" and config.data.dataset_name is None:
+        raise ValueError("first_pairs=dataset needs dataset_name, the pairs of iteration 1")
+    if config.prompts.prompt_dataset_name is None and config.data.dataset_name is None:
+        raise ValueError("the configuration lacks prompt_dataset_name, the prompts to sample responses for")
+    for one in _iterations(config):
+        Task.configured(one.update).anchors(one.model.policies())
+        panel = panel_of(one)
+        _check_evaluation(one)
+        if one.data.dataset_name is None:
+            _check_eval_split(one)
+            check(one.model, one.sampling, one.judging, one.update, panel)
+
+
+def check_training(config: Config) -> None:
+    """Refuse training arguments and adapters that do not fit in some iteration of a run.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    from mnpo.llm.stages.fit import check_arguments, check_lora
+
+    for one in _iterations(config):
+        check_arguments(one.training)
+        check_lora(one.fit.lora)
+
+
+def check_prompts(config: Config, job: Job) -> None:
+    """Refuse held-out prompts of a run that are too few, or too long for a response.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    from mnpo.llm.data.prompts import check_held_out, read_prompts
+
+    one = next(_iterations(config))
+    held_out = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed)[0]["eval"]
+    check_held_out(held_out, one.data.max_length, one.prompts.eval_prompts)
+
+
+def _iterations(config: Config) -> Iterator[Config]:
+    """Yield what every player does in every iteration, as if nothing were trained."""
+    names = config.loop.player_names()
+    for t in range(1, config.loop.iterations + 1):
+        policies = {name: [config.model.model_name_or_path] * t for name in names}
+        for name in names:
+            yield config_of(config, t, name, policies)
+
+
+def _check_evaluation(config: Config) -> None:
+    trust = config.model.trust_remote_code
+    panels_of(config.judging.oracle, config.evaluation.eval_oracles, trust_remote_code=trust)
+
+
+def _check_eval_split(config: Config) -> None:
+    if config.data.eval_split is not None and config.data.eval_dataset_name is None:
+        raise ValueError(NO_SPLITS)
+
+
+def _check_places(config: Config) -> None:
+    """Refuse models, data and templates that are named by a path and are not there."""
+    for section, values in config.as_dict().items():
+        for name, value in values.items():
+            if section == "training" or not value:
+                continue
+            known = key_at(Place(section, name))
+            if known.names_models:
+                named = (
+                    value.values()
+                    if isinstance(value, dict)
+                    else value
+                    if isinstance(value, list)
+                    else [value]
+                )
+                for model in named:
+                    if not model.startswith(PREFIX):
+                        _check_model(model)
+            if known.names_data:
+                _check_data(value)
+    template = config.model.chat_template_path
+    if template is not None and not Path(template).expanduser().is_file():
+        raise ValueError(f"chat_template_path {template}: no such file")
+
+
+def _check_model(name: str) -> None:
+    path = Path(name).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"model {name} is not a folder")
+    if not path.exists() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
+        raise ValueError(f"model {name}: no such folder")
+
+
+def _check_data(name: str) -> None:
+    path = Path(name).expanduser()
+    looks_local = name[:1] in "./~" or re.search(r"\.(jsonl?|gz|parquet|txt)$", name)
+    if not path.exists() and not name.startswith(PREFIX) and looks_local:
+        raise ValueError(f"dataset {name}: no such file or folder")

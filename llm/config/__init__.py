@@ -1,0 +1,48 @@
+"""The configuration of a run: sections of keys, each defined once, beside its checks.
+
+A packaged preset or a YAML file gives the sections; `section.key=value`, or `key=value`, goes on top.
+"""
+
+from mnpo.llm.config.data import Data, Prompts
+from mnpo.llm.config.evaluation import Evaluation
+from mnpo.llm.config.fit import Fit
+from mnpo.llm.config.folders import Folders
+from mnpo.llm.config.judging import LABELS, PAIRINGS, Judging
+from mnpo.llm.config.keys import Key, Section
+from mnpo.llm.config.loop import ALONE, Loop
+from mnpo.llm.config.model import CURRENT, REFERENCE, Models
+from mnpo.llm.config.reading import load, presets
+from mnpo.llm.config.sampling import Sampling
+from mnpo.llm.config.training import Compute, Training
+from mnpo.llm.config.update import TARGETS, Update
+from mnpo.llm.config.whole import Config, Draft, resolve
+from mnpo.llm.config.writing import to_yaml
+
+__all__ = [
+    "ALONE",
+    "CURRENT",
+    "LABELS",
+    "PAIRINGS",
+    "REFERENCE",
+    "TARGETS",
+    "Compute",
+    "Config",
+    "Data",
+    "Draft",
+    "Evaluation",
+    "Fit",
+    "Folders",
+    "Judging",
+    "Key",
+    "Loop",
+    "Models",
+    "Prompts",
+    "Sampling",
+    "Section",
+    "Training",
+    "Update",
+    "load",
+    "presets",
+    "resolve",
+    "to_yaml",
+]

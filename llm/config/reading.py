@@ -1,0 +1,72 @@
+"""Reading configurations: packaged presets, YAML files, and `key=value` on top."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnpo.choices import choose
+from mnpo.llm.config.whole import Config, Draft
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
+
+
+def is_override(text: str) -> bool:
+    """Tell a `key=value` from the name of a configuration, whose path may hold an equals sign too."""
+    return bool(_OVERRIDE.match(text)) and not Path(text).expanduser().is_file()
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """Return the packaged configurations as they are written, with `purpose`, their first comment line."""
+    folder = resources.files("mnpo.llm") / "presets"
+    texts = {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in folder.iterdir()}
+    purposes = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
+    return {name: {"purpose": purposes[name], **yaml.safe_load(texts[name])} for name in sorted(texts)}
+
+
+def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Args:
+        source: a preset's name or a YAML file, which may name a preset to start from (`preset: ..`); None: "tiny".
+        overrides: `section.key=value` or `key=value` texts, further dots for keys within keys; values are read as
+            YAML.
+
+    Raises:
+        ValueError: no such preset or file, an unknown key (with the nearest one), or a value of the wrong kind.
+    """
+    draft = _read(source or "tiny")
+    for text in overrides:
+        draft.read(text)
+    return draft.resolved()
+
+
+def _read(source: str) -> Draft:
+    path = Path(source).expanduser()
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        choose(source, presets(), "preset (or .yaml file)")
+        content = (resources.files("mnpo.llm") / "presets" / f"{source}.yaml").read_text("utf-8")
+        return Draft(yaml.safe_load(content))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no configuration {source}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
+        raise ValueError(f"{source} must hold keys and values")
+    base = raw.pop("preset", None)
+    draft = Draft() if base is None else _read_preset(str(base))
+    for section, values in Draft(raw).sections.items():
+        draft.sections[section] |= values
+    return draft
+
+
+def _read_preset(name: str) -> Draft:
+    choose(name, presets(), "preset")
+    return _read(name)

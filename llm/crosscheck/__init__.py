@@ -1,0 +1,1 @@
+"""Networks on finite games against the table."""

@@ -1,0 +1,184 @@
+"""What networks learn from finitely many labels on a finite game, and what from infinitely many.
+
+Both are in docs/concepts.md: (11), (12). Pairs are made by `mnpo.llm.preferences.pairing`, as for any model.
+Only the responses are drawn, and the oracle asked, on the table. A data set of m pairs has one row for each
+way in which two responses met, with how often as its weight: for a squared loss that is the same data set.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnpo.choices import choose
+from mnpo.games import Game
+from mnpo.llm.crosscheck.executor import Part, Rows, row
+from mnpo.llm.crosscheck.finite import ResponseSet
+from mnpo.llm.oracles.judged import Judged
+from mnpo.llm.preferences.pairing import AdvantagePart, Pair, Recipe, make_pairs
+from mnpo.numerics import Array
+from mnpo.rules import LABEL_GAP
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Estimator(NamedTuple):
+    """How a run of `mnpo llm train` would make its pairs.
+
+    Attributes:
+        pairing, labels, target: the configuration's keys.
+        drawn: K, responses drawn at once.
+        table: the name that `mnpo.feedback` has for it, if it has it.
+    """
+
+    pairing: str
+    labels: str
+    target: str
+    drawn: int
+    table: str | None
+
+
+#: What each teaches is `limit`.
+ESTIMATORS = {
+    "label": Estimator("iid", "sampled", "label", 8, "iid"),
+    "third": Estimator("third", "sampled", "win-rate", 8, "third"),
+    "win-rate": Estimator("iid", "sampled", "win-rate", 8, None),
+    "best-worst": Estimator("best-worst", "hard", "label", 4, None),
+}
+
+#: Draws of the opponents for each group of K.
+_OPPONENTS = 4
+#: Groups of K that a limit is summed over, at most.
+_MOST_GROUPS = 100_000
+
+
+class TooMany(ValueError):
+    """More groups of responses than a limit can be summed over."""
+
+
+class Labels:
+    """A `mnpo.llm.crosscheck.executor.Lesson` of m sampled pairs for each context.
+
+    Args:
+        estimator: a key of `ESTIMATORS`.
+        count: m.
+        rng: the source of all randomness.
+
+    Raises:
+        ValueError: an unknown estimator, m < 1; when called, payoffs that are not pairwise.
+    """
+
+    def __init__(self, estimator: str, count: int, rng: np.random.Generator) -> None:
+        self._name, self._count, self._rng = estimator, count, rng
+        self._how = choose(estimator, ESTIMATORS, "estimator")
+        self.target = self._how.target
+        if count < 1:
+            raise ValueError(f"labels must be at least 1; found {count}")
+
+    def __call__(
+        self, game: Game, responses: ResponseSet, player: int, own: Array, parts: Sequence[Part]
+    ) -> Rows:
+        """See `mnpo.llm.crosscheck.executor.Lesson`."""
+        matrices = _matrices(game, player)
+        rows: Rows = []
+        for x, matrix in enumerate(matrices):
+            met: dict[tuple[int, int], Array] = {}
+            left = self._count
+            while left > 0:
+                drawn, pairs = self._group(matrix, own[x], [(w, at[:, x]) for w, at in parts], player)
+                for pair in pairs[:left]:
+                    y, z = int(drawn[pair.chosen]), int(drawn[pair.rejected])
+                    wins = [pair.numbers.get(f"win_{side}", 0.0) for side in ("chosen", "rejected")]
+                    if y > z and self.target == "win-rate":  # then the order says nothing
+                        y, z, wins = z, y, wins[::-1]
+                    met[y, z] = met.get((y, z), np.zeros(3)) + np.array([1.0, *wins])
+                left -= max(len(pairs), 1)  # a group that ties throughout was a question too
+            for (y, z), (count, first, second) in sorted(met.items()):
+                if y != z:
+                    wins_of = {"win_chosen": first / count, "win_rejected": second / count}
+                    numbers = wins_of if self.target == "win-rate" else {}
+                    rows.append(row(responses, x, y, z, weight=float(count), **numbers))
+        return rows
+
+    def _group(
+        self, matrix: Array, own: Array, parts: Sequence[Part], player: int
+    ) -> tuple[IntArray, list[Pair]]:
+        """Draw responses, ask about them, and pair them."""
+        count = self._how.drawn
+        drawn = [self._rng.choice(own.size, count, p=own)]
+        credits = []
+        place = count
+        for weight, at in parts if self.target == "win-rate" else ():
+            others = [at[j] for j in range(len(at)) if j != player] or [at[0]]
+            places = []
+            for other in others:
+                drawn.append(self._rng.choice(other.size, _OPPONENTS, p=other))
+                places.append(tuple(range(place, place + _OPPONENTS)))
+                place += _OPPONENTS
+            credits.append(AdvantagePart(weight, tuple(places)))
+        everyone = np.concatenate(drawn)
+        wins = matrix[everyone[:count, None], everyone]
+        if self._name == "win-rate":
+            wins = (self._rng.random(wins.shape) < wins).astype(np.float64)
+        recipe = _recipe(self._name, tuple(credits))
+        return everyone, make_pairs(recipe, [Judged(1.0, wins=wins)], self._rng)
+
+
+def limit(name: str, game: Game, player: int, own: Array, parts: Sequence[Part]) -> Array:
+    """Return the advantage that infinitely many labels teach, (X, A), up to a constant for each context.
+
+    Args:
+        name: the estimator.
+        game: who wins.
+        player: i.
+        own: (X, A), the policy that responses are drawn from.
+        parts: what the rule credits.
+
+    Raises:
+        ValueError: payoffs that are not pairwise.
+        TooMany: too many responses to go through all groups of K.
+    """
+    matrices = _matrices(game, player)
+    if name == "label":
+        return np.einsum("xyz,xz->xy", matrices, own)
+    if name != "best-worst":
+        return np.asarray(sum(weight * game.win_probabilities(at)[player] for weight, at in parts))
+    return np.stack([_best_and_worst(matrix, policy) for matrix, policy in zip(matrices, own, strict=True)])
+
+
+def _best_and_worst(matrix: Array, own: Array) -> Array:
+    """The least-squares solution over all groups of K draws, each as likely as it is: (A,)."""
+    size, drawn = own.size, ESTIMATORS["best-worst"].drawn
+    if size**drawn > _MOST_GROUPS:
+        raise TooMany(f"best-worst of {size} responses has too many groups of {drawn} to go through")
+    normal, right = np.zeros((size, size)), np.zeros(size)
+    for group in itertools.product(range(size), repeat=drawn):
+        members = list(group)
+        scores = matrix[np.ix_(members, members)].sum(1)
+        best, worst = members[int(scores.argmax())], members[int(scores.argmin())]
+        if scores.max() - scores.min() < 1e-12 or matrix[best, worst] == 0.5:
+            continue  # nothing to choose between
+        difference = np.eye(size)[best] - np.eye(size)[worst]
+        share = float(np.prod(own[members]))
+        normal += share * np.outer(difference, difference)
+        # The one that wins of the two is taken as preferred, which need not be the best of the group.
+        right += share * LABEL_GAP * np.sign(matrix[best, worst] - 0.5) * difference
+    return np.asarray(np.linalg.pinv(normal, hermitian=True) @ right)
+
+
+def _recipe(name: str, credits: tuple[AdvantagePart, ...]) -> Recipe:
+    how = ESTIMATORS[name]
+    wanted = how.target == "win-rate"
+    return Recipe(how.pairing, how.labels, how.drawn, credits if wanted else (AdvantagePart(1.0),), wanted)
+
+
+def _matrices(game: Game, player: int) -> Array:
+    """(X, A, A): P as the player's oracle has it."""
+    found = game.player_matrices()
+    if found is None:
+        raise ValueError("sampled feedback needs pairwise payoffs (pairwise oracles, or two players)")
+    return np.asarray(found[player % len(found)])

@@ -1,0 +1,1 @@
+"""Models and tokenizers: where they lie, how they are loaded, what they are by content."""

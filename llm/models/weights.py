@@ -1,0 +1,144 @@
+"""Models whose weights are all their own: nothing is left as it was drawn, and nothing in a folder is left over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from mnpo.choices import choose
+from mnpo.llm.data.formats import first_line
+from mnpo.llm.models import folders
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+#: Tensors that a folder may hold though the model has no place for them, since what it computes does not depend on
+#: them: tables that older versions saved (rotary frequencies, causal masks), the value head of a policy trained by
+#: PPO, layers that predict further tokens, and what a model of images and texts has besides its language model.
+_HARMLESS = re.compile(
+    r"rotary_emb\.inv_freq$|(attn|attention)\.(masked_)?bias$|(^|\.)position_ids$|^v_head\.|(^|\.)mtp\."
+    r"|(^|\.)(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|mm_projector)\."
+)
+
+
+def configuration(folder: Path, *, gguf_file: str | None = None, trust_remote_code: bool = False) -> Any:
+    """Read a model's configuration and nothing else.
+
+    Args:
+        folder: of the model.
+        gguf_file: the file in the folder, for weights in GGUF; unless given, the only weights there are.
+        trust_remote_code: whether code in the folder may run.
+
+    Raises:
+        ValueError: a folder without one, or of an unknown kind of model.
+    """
+    gguf = in_gguf(folder, gguf_file)
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **gguf)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ValueError(f"no configuration of a model in {folder}: {first_line(error)}") from None
+
+
+def load_whole(
+    network: Any,
+    folder: Path,
+    *,
+    dtype: str,
+    attn_implementation: str | None = None,
+    gguf_file: str | None = None,
+    trust_remote_code: bool = False,
+    head: str | None = None,
+    spare: tuple[str, ...] = (),
+    **options: Any,
+) -> PreTrainedModel:
+    """Load a model all of whose weights the folder holds, and which takes all that the folder holds.
+
+    Args:
+        network: a class with `from_pretrained`.
+        folder: of the model.
+        dtype: of the weights in memory, one of `DTYPES`.
+        attn_implementation: transformers' name; unless given, "eager" for models with a soft-cap on the attention,
+            which other implementations leave out, and transformers' choice for all others.
+        gguf_file: the file in the folder, for weights in GGUF; they are dequantised.
+        trust_remote_code: whether code in the folder may run.
+        head: what the parts outside the model's body are called where all that lacks is in them.
+        spare: beginnings of names of tensors that the folder may hold though this network does not use them.
+        options: further ones of `from_pretrained`.
+
+    Raises:
+        ValueError: no weights, or weights that are missing, of other shapes, or that no part of the model takes.
+    """
+    folders.check_weights(folder)
+    precision = choose(dtype, DTYPES, "dtype")
+    if attn_implementation is None:
+        config = configuration(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+        if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
+            attn_implementation = "eager"
+    try:
+        model, found = network.from_pretrained(
+            folder,
+            dtype=precision,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to say which, below
+            **in_gguf(folder, gguf_file),
+            **options,
+        )
+    except Exception as error:  # whatever a reader of weights, or code that comes with a model, can do
+        raise ValueError(f"cannot load the model {folder}: {reason(error)}") from error
+    _check(model, found, folder, head, spare)
+    return model
+
+
+def _check(
+    model: PreTrainedModel, found: dict[str, Any], folder: Path, head: str | None, spare: tuple[str, ...]
+) -> None:
+    # Buffers are computed where a folder lacks them; tied weights transformers does not count as missing.
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    body = f"{model.base_model_prefix}."
+    missing = sorted(parameters & set(found["missing_keys"]), key=lambda name: (name.startswith(body), name))
+    if missing:
+        whole = head is not None and not missing[0].startswith(body)
+        raise ValueError(
+            f"model {folder} {f'has no {head}' if whole else 'lacks weights'}: {named(missing)} missing"
+        )
+    misshapen = sorted(
+        f"{name} is {tuple(has)}, not {tuple(wanted)}" for name, has, wanted in found["mismatched_keys"]
+    )
+    if misshapen:
+        raise ValueError(f"model {folder} has weights of other shapes: {named(misshapen)}")
+    strange = sorted(
+        name for name in found["unexpected_keys"] if not name.startswith(spare) and not _HARMLESS.search(name)
+    )
+    if strange:
+        raise ValueError(
+            f"model {folder} holds weights for which {type(model).__name__} has no place: {named(strange)}"
+        )
+
+
+def in_gguf(folder: Path, asked: str | None) -> dict[str, str]:
+    """Return what `from_pretrained` is told where a folder's weights are in GGUF; nothing elsewhere."""
+    file = folders.gguf_file(folder, asked)
+    return {} if file is None else {"gguf_file": file}
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says in one line: torch puts what is wrong into the one after its heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines and lines[0].endswith(":") else first_line(error)
+
+
+def named(names: Iterable[str]) -> str:
+    """Return the first three of several names."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + ", .." * (len(listed) > 3)

@@ -1,0 +1,109 @@
+"""What a client of an endpoint needs besides requests: its address, its key, its pace, and what it says."""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+
+class Stopped(Exception):
+    """Another question failed, or nobody waits for the answer any more."""
+
+
+class Limiter:
+    """Spaces the requests of all threads evenly."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._free = -math.inf
+
+    def wait(self, stop: threading.Event) -> None:
+        """Wait for the next turn; raises `Stopped` as `sleep` does."""
+        # The lock is held while waiting: the others would wait longer still, and who stops takes up no turn.
+        with self._lock:
+            sleep(stop, max(0.0, self._free - time.monotonic()))
+            self._free = time.monotonic() + self._interval
+
+
+def sleep(stop: threading.Event, seconds: float) -> None:
+    """Wait some seconds.
+
+    Raises:
+        Stopped: nobody waits for the answer any more.
+    """
+    if stop.wait(seconds):
+        raise Stopped
+
+
+def message_of(body: object, text: str) -> str:
+    """Return the message of an error: {"error": {"message": ..}} as OpenAI sends it, or what others make of it."""
+    while isinstance(body, Mapping):
+        body = next((body[name] for name in ("error", "message", "detail") if body.get(name)), None)
+    return body if isinstance(body, str) else text
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a response asks to wait, given as a number or as a date; 0 if it does not."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0.0
+    return seconds if seconds > 0 else 0.0
+
+
+def checked_host(address: str) -> str:
+    """Return the host of a URL.
+
+    Raises:
+        ValueError: no URL of an endpoint; does not repeat one that may hold a password.
+    """
+    try:
+        url = urlsplit(address)
+        if url.scheme in ("http", "https") and url.hostname and "@" not in url.path and url.port != 0:
+            return url.hostname
+    except ValueError:  # no port
+        pass
+    found = "one with a user or password that is not percent-encoded" if "@" in address else repr(address)
+    raise ValueError(f"base_url of a judge must be http://host:port/v1 or https://host/v1, not {found}")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def api_key(variable: str, loopback: bool) -> str:
+    """Return the API key that an environment variable holds; empty where none is needed.
+
+    Raises:
+        ValueError: no name of a variable, or one that holds no key; never repeats what it found.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", variable, re.ASCII):
+        raise ValueError(
+            "api_key_env of a judge must be the name of an environment variable, not a key itself"
+        )
+    key = os.environ.get(variable, "").strip()
+    if not key and not loopback:
+        raise ValueError(f"a judge needs an API key in the environment variable {variable}, which is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            f"the environment variable {variable} holds no API key: not all of it is printable ASCII"
+        )
+    return key

@@ -1,0 +1,1 @@
+"""From judgments to preference pairs and their targets."""

@@ -1,0 +1,191 @@
+"""The stage that evaluates: a policy against others on held-out prompts, under every oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from scipy.stats import t as student
+
+from mnpo.common.files import clear_partials, whole_folder
+from mnpo.common.progress import Progress
+from mnpo.llm.config import REFERENCE, Compute, Data, Evaluation, Folders, Judging, Models, Prompts, Sampling
+from mnpo.llm.data import schema
+from mnpo.llm.data.batches import Request
+from mnpo.llm.data.prompts import Prompt, as_json, check_held_out, read_prompts
+from mnpo.llm.models.job import Job
+from mnpo.llm.oracles.asking import Asking, judge
+from mnpo.llm.oracles.panel import Panel, panels_of
+from mnpo.llm.sampling.drawing import Responses, responses
+from mnpo.llm.sampling.responses import Sample
+from mnpo.llm.stages.annotate import answered_record
+from mnpo.llm.stages.records import HELD_OUT, Evaluated, Interval, Scored
+from mnpo.llm.stages.sample import drawn_record
+from mnpo.llm.training.scores import log_probs, request_digest
+from mnpo.numerics import Array
+
+#: Confidence of the intervals.
+LEVEL = 0.95
+#: The player's name in the seeds of held-out responses.
+STREAM = "held-out"
+
+
+def evaluate(
+    folders: Folders,
+    model: Models,
+    data: Data,
+    prompts: Prompts,
+    sampling: Sampling,
+    judging: Judging,
+    evaluation: Evaluation,
+    compute: Compute,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """Compare the policy that was trained with others.
+
+    Args:
+        folders: `<output_dir>/model` is tested, unless `evaluation` says which.
+        model: the reference, and where training started.
+        data: the lengths of prompts and responses.
+        prompts: the held-out ones.
+        sampling: how responses are drawn.
+        judging: who judges, unless `evaluation` says.
+        evaluation: what is tested, against whom, under which oracles.
+        compute: seed, device and precision.
+        progress: called as the work goes on.
+
+    Raises:
+        ValueError: fewer than two held-out prompts, or bad models or oracles.
+    """
+    panels = panels_of(judging.oracle, evaluation.eval_oracles, trust_remote_code=model.trust_remote_code)
+    job = Job.start(folders, model, compute, progress)
+    tokenizer = job.tokenizer()
+    if job.processes.first:
+        clear_partials(job.home)
+    asked = read_prompts(data, prompts, tokenizer, compute.seed)[0]["eval"]
+    check_held_out(asked, data.max_length, prompts.eval_prompts)
+    trained = job.home / "model"
+    policy = evaluation.eval_model or (str(trained) if trained.is_dir() else model.model_name_or_path)
+    rivals = _opponents(model, evaluation)
+    count = evaluation.eval_generations
+    homes = {"policy": job.find(policy)} | {name: job.find(named) for name, named in rivals.items()}
+    reference = job.find(model.reference)
+    found = {
+        name: responses(job, sampling, data.max_length, name, home, tokenizer, asked, STREAM, count)
+        for name, home in homes.items()
+    }
+    chances, taken = _chances(job, panels, asked, list(found.values()), count)
+    win_rate = {
+        rival: {name: interval(_means(wins, place, count)) for name, wins in chances.items()}
+        for place, rival in enumerate(rivals, start=1)
+    }
+    own = found["policy"]
+    ratios, scored = _log_ratios(job, homes["policy"], reference, asked, own.samples)
+    record = Evaluated(
+        model=str(homes["policy"]),
+        folder=str(job.home / HELD_OUT),
+        prompts=len(asked),
+        win_rate=win_rate,
+        length=own.length,
+        ended=own.ended,
+        kl=float(ratios.mean()),
+        kl_error=float(ratios.mean(1).std(ddof=1) / np.sqrt(len(ratios))),
+        models=[drawn_record(name, homes[name], drawn) for name, drawn in found.items()],
+        oracles=[answered_record(asking) for asking in taken],
+        scores=scored,
+    )
+    if job.processes.first:
+        _write(job.home / HELD_OUT, asked, {name: drawn.samples for name, drawn in found.items()})
+        record.write(job.home)
+    job.processes.wait()
+    return record
+
+
+def interval(means: Array, level: float = LEVEL) -> Interval:
+    """Return the mean of prompts' win rates and its confidence interval.
+
+    Args:
+        means: (prompts,), at least two.
+        level: of confidence, by Student's t; cut to [0, 1].
+    """
+    mean = float(means.mean())
+    error = float(means.std(ddof=1) / np.sqrt(means.size))
+    reach = float(student.ppf((1 + level) / 2, means.size - 1)) * error
+    return Interval(mean=mean, low=max(0.0, mean - reach), high=min(1.0, mean + reach))
+
+
+def _opponents(model: Models, evaluation: Evaluation) -> Mapping[str, str]:
+    if evaluation.eval_opponents:
+        return evaluation.eval_opponents
+    others = dict(zip(model.names_of_opponents(), model.opponent_models, strict=True))
+    return {REFERENCE: model.reference, "previous": model.model_name_or_path, **others}
+
+
+def _chances(
+    job: Job, panels: Mapping[str, Panel], asked: Sequence[Prompt], everybody: Sequence[Responses], count: int
+) -> tuple[dict[str, Array], list[Asking]]:
+    """Return the policy's win probabilities by oracle, (prompts, K, K · policies), and what asking took."""
+    texts = [
+        (prompt.text, [answer.text for found in everybody for answer in found.samples[place]])
+        for place, prompt in enumerate(asked)
+    ]
+    # An oracle of pairs is asked about responses one to one; rewards compare all of them at no cost.
+    meetings = [(k, count * rival + k) for rival in range(1, len(everybody)) for k in range(count)]
+    chances: dict[str, Array] = {}
+    taken: list[Asking] = []
+    for name, panel in panels.items():
+        judged, asking = judge(job, panel, texts, count, meetings)
+        taken += asking
+        parts = [
+            np.array([answers[m].matrix(count) for answers in judged]) for m in range(len(panel.members))
+        ]
+        weights = [member.weight for member in panel.members]
+        chances[name] = np.sum([w * part for w, part in zip(weights, parts, strict=True)], axis=0)
+        if len(parts) > 1:
+            members = [f"{name}/{member.oracle.name}" for member in panel.members]
+            chances |= dict(zip(members, parts, strict=True))
+    return chances, taken
+
+
+def _means(wins: Array, rival: int, count: int) -> Array:
+    """Each prompt's mean win rate against a rival's responses, of those that met: (prompts,)."""
+    block = wins[:, :, count * rival : count * (rival + 1)]
+    return np.asarray(np.nanmean(block, axis=(1, 2)))
+
+
+def _log_ratios(
+    job: Job, policy: Path, reference: Path, prompts: Sequence[Prompt], answers: Sequence[Sequence[Sample]]
+) -> tuple[Array, list[Scored]]:
+    """Return log π/π_ref of every response, (prompts, K), and what was scored."""
+    requests: list[Request] = [
+        (prompt.ids, answer.ids) for prompt, found in zip(prompts, answers, strict=True) for answer in found
+    ]
+    parts, records = [], []
+    for name, folder in (("policy", policy), (REFERENCE, reference)):
+        found = log_probs(job, name, folder, requests)
+        parts.append(np.array([found.known[request_digest(*request)] for request in requests]))
+        records.append(
+            Scored(
+                anchor=name,
+                model=str(folder),
+                scored=found.scored,
+                reused=found.reused,
+                seconds=found.seconds,
+            )
+        )
+    return (parts[0] - parts[1]).reshape(len(prompts), -1), records
+
+
+def _write(
+    folder: Path, prompts: Sequence[Prompt], answers: Mapping[str, Sequence[Sequence[Sample]]]
+) -> None:
+    """Write down who answered what."""
+    rows = [
+        {"row": prompt.number, "prompt": as_json(prompt.text)}
+        | {name: [answer.text for answer in found[place]] for name, found in answers.items()}
+        for place, prompt in enumerate(prompts)
+    ]
+    with whole_folder(folder) as partial:
+        Dataset(schema.as_table(rows, schema.HELD_OUT)).save_to_disk(str(partial))

@@ -1,0 +1,288 @@
+"""What stages leave: frozen records, each in a JSON file of its own in the output folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mnpo.common.records import FileRecord, Record
+
+#: The stages' data sets, in the output folder; `mnpo.llm.data.schema.TABLES` has their columns.
+SAMPLES, ANNOTATIONS, PREFERENCES = "prompts-and-responses", "annotations", "preferences"
+PAIRS, SCORED, HELD_OUT = "pairs", "scored", "held-out"
+#: What is said where a fit finds none.
+NO_PAIRS = (
+    "the configuration lacks dataset_name, and output_dir holds no preferences; "
+    "mnpo llm sample and annotate make them"
+)
+#: What is said where held-out pairs are to come of pairs that were made.
+NO_SPLITS = "pairs that annotate made have no splits for eval_split; give eval_size, or eval_dataset_name"
+
+#: What became of a data set's rows: `mnpo.llm.data.pairs.Report` as plain data.
+RowReport = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Record):
+    """Responses of one model.
+
+    Attributes:
+        name: what the model is called.
+        model: its folder.
+        drawn, reused: responses that were drawn, and found in the store.
+        tokens: of those drawn.
+        seconds: wall clock.
+        tokens_per_second: None if nothing was drawn.
+        length: tokens of a response, mean over all.
+        ended: the share that the model ended by itself.
+    """
+
+    name: str
+    model: str
+    drawn: int
+    reused: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float | None
+    length: float
+    ended: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered(Record):
+    """Questions put to one oracle.
+
+    Attributes:
+        oracle, kind: the oracle's.
+        asked, reused: questions that were asked, and found in the store.
+        seconds: wall clock.
+    """
+
+    oracle: str
+    kind: str
+    asked: int
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Record):
+    """Log-probabilities under one model.
+
+    Attributes:
+        anchor: what the model is called.
+        model: its folder.
+        scored, reused: responses that were scored, and found in the store.
+        seconds: wall clock.
+        mean_chosen, mean_rejected: mean log-probabilities of the training pairs in nats, where there are pairs.
+    """
+
+    anchor: str
+    model: str
+    scored: int
+    reused: int
+    seconds: float
+    mean_chosen: float | None = None
+    mean_rejected: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesManifest(Record):
+    """What samples are by content: a digest, whose they are besides the policy's, and the vocabulary's digest."""
+
+    samples: str
+    opponents: list[str]
+    tokenizer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples(FileRecord):
+    """What `sample` leaves.
+
+    Attributes:
+        folder: a data set, `mnpo.llm.data.schema.SAMPLES`.
+        manifest: what it is by content.
+        prompts: what became of the prompts that were read.
+        used: how many are for training and for evaluation.
+        models: who was sampled.
+    """
+
+    FILE: ClassVar[str] = "samples.json"
+
+    folder: str
+    manifest: SamplesManifest
+    prompts: dict[str, RowReport]
+    used: dict[str, int]
+    models: list[Drawn]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsManifest(Record):
+    """What sampled pairs are made of: the samples' digest, the oracles (weight, scale, digest), how, and seeds."""
+
+    samples: str
+    oracles: list[list[Any]]
+    recipe: str
+    seed: list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations(FileRecord):
+    """What `annotate` leaves.
+
+    Attributes:
+        folder: a data set of win matrices and rewards, `mnpo.llm.data.schema.ANNOTATIONS`.
+        pairs: a data set of pairs, `mnpo.llm.data.schema.PAIRS`.
+        manifest: what the pairs are made of.
+        made: how many pairs.
+        dropped: reason -> how many could not be made.
+        teaches: what the pairs teach, in a line.
+        oracles: who was asked.
+    """
+
+    FILE: ClassVar[str] = "annotations.json"
+
+    folder: str
+    pairs: str
+    manifest: PairsManifest
+    made: int
+    dropped: dict[str, int]
+    teaches: str
+    oracles: list[Answered]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPairs(FileRecord):
+    """What sampled pairs are, beside them.
+
+    Attributes:
+        digest: of their content.
+        manifest: what they are made of.
+        tokenizer: the vocabulary's digest.
+        longest: tokens of the longest prompt and response.
+        report: what became of them.
+    """
+
+    FILE: ClassVar[str] = "encoded.json"
+
+    digest: str
+    manifest: PairsManifest
+    tokenizer: str
+    longest: int
+    report: RowReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSplits(FileRecord):
+    """What became of the pairs of each split, and digests of what is left, beside them."""
+
+    FILE: ClassVar[str] = "report.json"
+
+    rows: dict[str, RowReport]
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresManifest(Record):
+    """What scored pairs are by content: digests of the splits and of each anchor's log-probabilities."""
+
+    pairs: dict[str, str]
+    anchors: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(FileRecord):
+    """What `score` leaves.
+
+    Attributes:
+        folder: a data set with splits, `mnpo.llm.data.schema.SCORED`.
+        manifest: what it is by content.
+        rows: what became of the data's rows.
+        anchors: whose log-probabilities they are.
+    """
+
+    FILE: ClassVar[str] = "scores.json"
+
+    folder: str
+    manifest: ScoresManifest
+    rows: dict[str, RowReport]
+    anchors: list[Scored]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(FileRecord):
+    """What `fit` leaves; the model stands beside it.
+
+    Attributes:
+        objective: its name and parameters.
+        rule: the update rule, if there is one.
+        target: what h was regressed on, of the MNPO objectives.
+        pairs: how many, by split.
+        rows: what became of the data's rows.
+        anchors: who was scored.
+        steps: of the optimizer.
+        loss: the last that was logged.
+        eval: metrics of held-out pairs.
+        log: transformers' log.
+        processes, distributed: how many processes, and how they shared the work.
+        seconds: of training, wall clock.
+        resumed: the checkpoint that it went on from, "complete" if nothing was left to do.
+        model: the folder of the trained model.
+    """
+
+    FILE: ClassVar[str] = "results.json"
+
+    objective: dict[str, Any]
+    rule: dict[str, Any] | None
+    target: str | None
+    pairs: dict[str, int]
+    rows: dict[str, RowReport]
+    anchors: list[Scored]
+    steps: int
+    loss: float
+    eval: dict[str, float]
+    log: list[dict[str, Any]]
+    processes: int
+    distributed: str
+    seconds: float
+    resumed: str | None
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval(Record):
+    """A mean with a confidence interval of 95%."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(FileRecord):
+    """What `evaluate` leaves.
+
+    Attributes:
+        model: the folder of the policy that was tested.
+        folder: everybody's answers, `mnpo.llm.data.schema.HELD_OUT`.
+        prompts: how many.
+        win_rate: opponent -> oracle -> the policy's win rate, mean over prompts.
+        length: tokens of its responses, mean.
+        ended: the share that it ended by itself.
+        kl, kl_error: the mean of log π/π_ref over its responses in nats, and its standard error.
+        models, oracles, scores: what was drawn, asked and scored.
+    """
+
+    FILE: ClassVar[str] = "evaluation.json"
+
+    model: str
+    folder: str
+    prompts: int
+    win_rate: dict[str, dict[str, Interval]]
+    length: float
+    ended: float
+    kl: float
+    kl_error: float
+    models: list[Drawn]
+    oracles: list[Answered]
+    scores: list[Scored]

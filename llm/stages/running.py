@@ -1,0 +1,53 @@
+"""Running a stage in this process or in several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from mnpo.common.progress import Progress
+from mnpo.llm.config import Config, to_yaml
+from mnpo.llm.config.writing import check_plain
+from mnpo.llm.runtime.launch import WorkerFailed, launch, plan
+from mnpo.llm.stages.registry import keep_config, stage_named
+
+#: Runs a stage by its name and returns its record.
+RunStage = Callable[[str, Config], Any]
+
+
+def run_stage(
+    name: str,
+    config: Config,
+    *,
+    processes: int | None = None,
+    accelerate: str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Run one stage and return its record.
+
+    Args:
+        name: of the stage: sample, annotate, score, fit or evaluate.
+        config: the run; everything is written below its `output_dir`.
+        processes: how many processes; one for each GPU, or one, unless given.
+        accelerate: how they share the work: single, ddp, zero2, zero3, fsdp, or accelerate's own file.
+        progress: called as the work goes on, where this process does it.
+
+    Raises:
+        ValueError: bad input; what was done is kept.
+        WorkerFailed: a process that failed otherwise.
+    """
+    stage = stage_named(name)
+    how = plan(processes, accelerate, use_cpu=config.compute.use_cpu)
+    config = config.having(training=how.arguments)
+    if how.here:
+        record: Any = stage.run(config, progress)
+    else:
+        check_plain(config)
+        launch(how, "mnpo.llm.stages", name, to_yaml(config))
+        record = stage.finished(config)
+        if record is None:
+            raise WorkerFailed(f"stage {name} left no record in {config.folders.home}")
+    if name == "fit" and os.environ.get("RANK", "0") == "0":
+        keep_config(config)
+    return record

@@ -1,0 +1,1 @@
+"""What is kept: answers by content, manifests."""

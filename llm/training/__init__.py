@@ -1,0 +1,1 @@
+"""What trains: log-probabilities, anchors, losses, the trainer."""

@@ -1,0 +1,188 @@
+"""Sequence log-probabilities of causal language models that never hold the logits.
+
+log π(y | x) = Σ_t log softmax(z_t)[y_t], z_t the logits at the position before y_t. The logits of a whole batch
+have (batch, length, vocabulary) entries: for a vocabulary of 256,000 by far the largest array of a training
+step. Here the model's body runs once, and its head only where a response token is predicted, a few positions
+at a time; the backward pass computes each chunk's logits again.
+
+The head is the model's own code: its `forward` with the body replaced by the hidden states at hand. So
+soft-caps, scales, biases, tied weights and adapters are what they are in the model, and sharded parameters are
+gathered by the modules that own them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+#: Bytes of one chunk's logits in float32, by kind of device.
+CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
+
+
+def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = False) -> None:
+    """Teach a model to return sequence log-probabilities: `model(input_ids, attention_mask, response_mask=..)`.
+
+    They are computed inside the model's own `forward`, so that whatever wraps the model (DDP, FSDP, DeepSpeed,
+    PEFT, autocast) sees one ordinary call. Without `response_mask` the model behaves as before.
+
+    Args:
+        model: a causal model of transformers, or PEFT's wrapper of one.
+        chunk: positions whose logits are held at once; from `CHUNK_BYTES` unless given.
+        synchronise: let all processes run the head equally often. Parameters that are sharded over processes
+            need it: gathering them is a collective operation.
+
+    Raises:
+        ValueError: a model without a head of its own, or a chunk below 1.
+    """
+    inner: Any = getattr(model, "get_base_model", lambda: model)()
+    if not isinstance(inner, PreTrainedModel) or inner.base_model is inner:
+        raise ValueError(f"{type(inner).__name__} is not a causal language model of transformers")
+    if inner.get_output_embeddings() is None:
+        raise ValueError(f"{type(inner).__name__} has no language-modelling head")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"logprob_chunk must be at least 1; found {chunk}")
+    original = type(inner).forward
+
+    def forward(self: PreTrainedModel, *args: Any, response_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        if response_mask is None:
+            return original(self, *args, **kwargs)
+        return _sequence_log_probs(self, original, response_mask, chunk, synchronise, *args, **kwargs)
+
+    inner.forward = types.MethodType(forward, inner)
+
+
+@contextlib.contextmanager
+def attached(model: nn.Module, *, chunk: int | None = None) -> Iterator[None]:
+    """Let a model return sequence log-probabilities while the block runs, and be as it was afterwards."""
+    inner: Any = getattr(model, "get_base_model", lambda: model)()
+    before = inner.__dict__.get("forward")
+    attach(model, chunk=chunk)
+    try:
+        yield
+    finally:
+        if before is None:
+            del inner.forward
+        else:
+            inner.forward = before
+
+
+def sequence_log_probs(
+    model: nn.Module, input_ids: Tensor, attention_mask: Tensor, response_mask: Tensor
+) -> Tensor:
+    """Return log π(y | x) of each sequence.
+
+    Args:
+        model: one that `attach` was called on, wrapped or not; a plain model is attached here.
+        input_ids: (B, L) prompts and responses, padded on the right.
+        attention_mask: (B, L), 0 at padding.
+        response_mask: (B, L), 1 at response tokens; never at a sequence's first token.
+
+    Returns:
+        (B,) sums over response tokens, float32 or wider, with gradient where that is enabled.
+
+    Raises:
+        ValueError: a model that `attach` was not called on and cannot be.
+    """
+    if isinstance(model, PreTrainedModel) and "forward" not in model.__dict__:
+        attach(model)
+    logps: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, response_mask=response_mask)
+    return logps
+
+
+def _sequence_log_probs(
+    model: PreTrainedModel,
+    forward: Callable[..., Any],
+    response_mask: Tensor,
+    chunk: int | None,
+    synchronise: bool,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    **others: Any,
+) -> Tensor:
+    given = [name for name, value in others.items() if value is not None]  # PEFT passes many a None
+    if given:
+        raise TypeError(f"sequence log-probabilities take no {given[0]}")
+    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+    predicts = response_mask[:, 1:].bool()
+    states, targets = hidden[:, :-1][predicts], input_ids[:, 1:][predicts]
+    if chunk is None:
+        budget = CHUNK_BYTES["cpu" if states.device.type == "cpu" else "cuda"]
+        chunk = max(1, budget // (4 * model.config.get_text_config().vocab_size))
+
+    def score(piece: Tensor, target: Tensor) -> Tensor:
+        with_body = _with_body(model, piece[None])
+        logits = forward(with_body, inputs_embeds=piece[None], use_cache=False, return_dict=True).logits[0]
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        token_logps: Tensor = _TokenLogProbs.apply(wide, target)  # type: ignore[no-untyped-call]  # torch's is untyped
+        return token_logps
+
+    pieces = list(zip(torch.split(states, chunk), torch.split(targets, chunk), strict=True))
+    idle = _most(len(pieces), states.device) - len(pieces) if synchronise else 0
+    logps = [_recomputed(score, *piece) for piece in pieces]
+    # A process with fewer positions than another runs the head on its first one, and counts it for nothing.
+    nothing = [0.0 * _recomputed(score, states[:1], targets[:1]).sum() for _ in range(idle)]
+    table = torch.zeros(predicts.shape, dtype=logps[0].dtype, device=states.device)
+    sums = table.masked_scatter(predicts, torch.cat(logps)).sum(1)
+    return sums + sum(nothing) if nothing else sums
+
+
+def _recomputed(score: Callable[[Tensor, Tensor], Tensor], piece: Tensor, target: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return score(piece, target)
+    result: Tensor = checkpoint(score, piece, target, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+def _most(count: int, device: torch.device) -> int:
+    """Return the largest count among all processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return count
+    counts = torch.tensor(count, device=device)
+    dist.all_reduce(counts, op=dist.ReduceOp.MAX)
+    return int(counts)
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """z, y -> z[y] − logsumexp(z), with one array of the logits' size in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
+        total = logits.logsumexp(-1)
+        ctx.save_for_backward(logits, target, total)
+        return logits.gather(-1, target[:, None])[:, 0] - total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        logits, target, total = ctx.saved_tensors
+        slope = (logits - total[:, None]).exp_().mul_(-gradient[:, None])
+        slope[torch.arange(len(target), device=target.device), target] += gradient
+        return slope, None
+
+
+class _Given(nn.Module):
+    """Stands for a model's body whose last hidden states are known."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self._states = states
+
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._states)
+
+
+def _with_body(model: PreTrainedModel, states: Tensor) -> PreTrainedModel:
+    """Return the model with its body replaced by these hidden states; all else is shared, not copied."""
+    head: PreTrainedModel = object.__new__(type(model))
+    modules = {**model._modules, model.base_model_prefix: _Given(states)}
+    head.__dict__ = {**model.__dict__, "_modules": modules}
+    return head

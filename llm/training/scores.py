@@ -1,0 +1,156 @@
+"""Log-probabilities of responses under a model, computed once and kept by content.
+
+A score belongs to a model's content, the way it was computed, and the token ids of prompt and response.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from mnpo.common.digests import bytes_digest
+from mnpo.llm.data.batches import PADDING, Request, in_batches, padded
+from mnpo.llm.models.job import Job
+from mnpo.llm.models.loading import load_model
+from mnpo.llm.runtime.memory import release
+from mnpo.llm.storage.store import Store
+from mnpo.llm.training.logprobs import attach, sequence_log_probs
+
+
+class LogProbs(NamedTuple):
+    """Log-probabilities under one model, and what they took.
+
+    Attributes:
+        known: digest of a request -> log-probability in nats, of all that is kept.
+        key: of the store.
+        scored, reused: how many responses were scored, and found.
+        seconds: wall clock.
+    """
+
+    known: Mapping[bytes, float]
+    key: str
+    scored: int
+    reused: int
+    seconds: float
+
+
+def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) -> LogProbs:
+    """Compute the log-probabilities that the store lacks.
+
+    Args:
+        job: the stage at work; each process scores its share.
+        name: what the model is called.
+        folder: of the model.
+        requests: token ids of prompts and responses.
+
+    Raises:
+        ValueError: a log-probability that is not finite.
+    """
+    start = time.monotonic()
+    processes = job.processes
+    store = store_of(job.folders.store("scores"), job.computed_by(folder))
+    batches = processes.agree(lambda: missing(requests, store, job.compute.scoring_batch_size))
+    count = sum(map(len, batches))
+    mine = batches[processes.rank :: processes.world]
+    if mine:
+        model = load_model(folder, **job.model.loading).to(processes.device)
+        attach(model, chunk=job.model.logprob_chunk)
+        try:
+            score(
+                model,
+                mine,
+                store,
+                device=processes.device,
+                autocast=job.autocast(),
+                progress=job.part(f"score: {name}"),
+            )
+        except ValueError as error:
+            raise ValueError(f"{name} ({folder}): {error}") from None
+        del model
+        release()
+    processes.wait()
+    reused = len({request_digest(*request) for request in requests}) - count
+    return LogProbs(store.load(), store.key, count, reused, time.monotonic() - start)
+
+
+def request_digest(prompt: Sequence[int], response: Sequence[int]) -> bytes:
+    """Return a digest of a prompt's and a response's token ids."""
+    return bytes_digest(np.concatenate([[len(prompt)], prompt, response]).astype("<i8").tobytes())
+
+
+def store_of(folder: Path, key: Mapping[str, Any]) -> Store:
+    """Return the store of one model's log-probabilities."""
+    return Store(folder, key, pa.float64())
+
+
+def missing(requests: Iterable[Request], store: Store, batch_size: int) -> list[list[Request]]:
+    """Return batches of what a store lacks, each response once.
+
+    Longest first, so that what does not fit in memory fails at once; ties by content. Batches are cut from the
+    front and done in that order, so that a run that is continued forms exactly those that were left.
+    """
+    wanted = {request_digest(*request): request for request in requests}
+    known = store.load()
+    order = sorted((d for d in wanted if d not in known), key=lambda d: (-sum(map(len, wanted[d])), d))
+    return in_batches([wanted[d] for d in order], batch_size)
+
+
+def score(
+    model: nn.Module,
+    batches: Sequence[Sequence[Request]],
+    store: Store,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Compute log-probabilities and put them into the store, batch by batch; return of how many responses.
+
+    Args:
+        model: on the device, with `mnpo.llm.training.logprobs.attach`.
+        batches: (prompt ids, response ids), from `missing`.
+        store: takes the scores.
+        device: where the model is.
+        autocast: precision of the computation, where it is not that of the weights.
+        progress: called with how many responses are done, and of how many.
+
+    Raises:
+        ValueError: a log-probability that is not finite.
+    """
+    model.eval()
+    done, total = 0, sum(map(len, batches))
+    with store.writer() as writer:
+        for batch in batches:
+            logps = batch_log_probs(model, batch, device=device, autocast=autocast)
+            writer.append([request_digest(*request) for request in batch], logps)
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+    return done
+
+
+def batch_log_probs(
+    model: nn.Module,
+    batch: Sequence[Request],
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+) -> list[float]:
+    """Return log π(y | x) in nats of one batch of responses.
+
+    Raises:
+        ValueError: one that is not finite.
+    """
+    ids, attention, response = padded(batch, PADDING, device)
+    with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        logps = sequence_log_probs(model, ids, attention, response).double()
+    if not bool(torch.isfinite(logps).all()):
+        raise ValueError("the log-probability of a response is not finite")
+    return logps.tolist()

@@ -1,0 +1,131 @@
+"""A rule that is changed in one executor alone is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from crosscheck_cases import cases
+
+import mnpo.llm.training.columns
+import mnpo.llm.training.scores
+import mnpo.llm.training.trainer
+from mnpo import UpdateRule
+from mnpo.llm.config import CURRENT, REFERENCE
+from mnpo.llm.crosscheck.check import crosscheck
+from mnpo.llm.crosscheck.executor import Executor, Position
+from mnpo.llm.crosscheck.finite import NETWORKS
+from mnpo.llm.training.anchors import anchor_weights
+from mnpo.steps import Blend, Step
+
+Change = Callable[[pytest.MonkeyPatch], None]
+
+
+def _doubled_target(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(UpdateRule, "target", lambda self, gap: 2 * self.eta * gap)
+
+
+def _swapped_weights(patch: pytest.MonkeyPatch) -> None:
+    def swapped(rule: Any, known: Any) -> dict[str, float]:
+        weights = anchor_weights(rule, known)
+        return weights | {REFERENCE: weights[CURRENT], CURRENT: weights[REFERENCE]}
+
+    patch.setattr(mnpo.llm.training.columns, "anchor_weights", swapped)
+
+
+def _forgotten_past(patch: pytest.MonkeyPatch) -> None:
+    def forgotten(rule: Any, known: Any) -> dict[str, float]:
+        weights = anchor_weights(rule, known)
+        return {REFERENCE: weights[REFERENCE], CURRENT: 1 - weights[REFERENCE]}
+
+    patch.setattr(mnpo.llm.training.columns, "anchor_weights", forgotten)
+
+
+def _wrong_sign(patch: pytest.MonkeyPatch) -> None:
+    right = mnpo.llm.training.columns._advantage_gap
+    patch.setattr(mnpo.llm.training.columns, "_advantage_gap", lambda *given: -right(*given))
+
+
+def _opponents_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mnpo.llm.training.columns, "anchor_weights", lambda rule, known: {REFERENCE: 1.0})
+
+
+def _external_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def forgotten(rule: Any, known: Any) -> dict[str, float]:
+        weights = anchor_weights(rule, known)
+        return {REFERENCE: weights[REFERENCE] + weights.pop("external-1"), CURRENT: weights[CURRENT]}
+
+    patch.setattr(mnpo.llm.training.columns, "anchor_weights", forgotten)
+
+
+def _no_half_step(patch: pytest.MonkeyPatch) -> None:
+    def current(self: Any, game: Any, rule: Any, position: Position, lesson: Any) -> Any:
+        return [(1.0, np.exp(position.log_policies()))]
+
+    patch.setattr(Executor, "parts", current)
+
+
+def _no_end(patch: pytest.MonkeyPatch) -> None:
+    """Scoring and training alike leave out the token that ends a response."""
+    right = mnpo.llm.training.scores.padded
+
+    def endless(requests: Any, *given: Any) -> Any:
+        ids, attention, response = right(requests, *given)
+        for place, (prompt, answer) in enumerate(requests):
+            response[place, len(prompt) + len(answer) - 1] = 0
+        return ids, attention, response
+
+    for module in (mnpo.llm.training.scores, mnpo.llm.training.trainer):
+        patch.setattr(module, "padded", endless)
+
+
+def _table_doubled(patch: pytest.MonkeyPatch) -> None:
+    right = Step.__init__
+
+    def doubled(self: Any, *given: Any) -> None:
+        right(self, *given)
+        self._won = [(lag, 2 * weight) for lag, weight in self._won]
+
+    patch.setattr(Step, "__init__", doubled)
+
+
+def _table_sign(patch: pytest.MonkeyPatch) -> None:
+    right = Step.__init__
+
+    def turned(self: Any, *given: Any) -> None:
+        right(self, *given)
+        self._won = [(lag, -weight) for lag, weight in self._won]
+
+    patch.setattr(Step, "__init__", turned)
+
+
+def _table_lags(patch: pytest.MonkeyPatch) -> None:
+    right = Blend.__init__
+
+    def reversed_lags(self: Any, *given: Any) -> None:
+        right(self, *given)
+        self._own = [(1 - lag, 2 * weight if lag else 0 * weight) for lag, weight in self._own]
+
+    patch.setattr(Blend, "__init__", reversed_lags)
+
+
+CHANGES: dict[Change, str] = {
+    **dict.fromkeys(
+        (_doubled_target, _swapped_weights, _forgotten_past, _wrong_sign, _no_end), "td-mnpo:players=3"
+    ),
+    **dict.fromkeys((_table_doubled, _table_sign, _table_lags), "td-mnpo:players=3"),
+    _opponents_forgotten: "mwu:players=2",
+    _external_forgotten: "eo-mnpo",
+    _no_half_step: "egpo",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_rule_changed_in_one_executor_is_caught(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = cases(CHANGES[change], game="rps:contexts=2")
+    change(monkeypatch)
+    record = crosscheck(chosen, ["softmax"], steps=0)
+    assert record["rows"][0]["tv"] > 100 * NETWORKS["softmax"].tolerance
+    assert record["disagreements"]
