@@ -1,8 +1,9 @@
 # Everything is built into .venv from constraints.txt; a second run starts at once.
 #   make demo      the environment and the main job: tables, and a folder of figures under runs/
 #   make test      the environment and the tests           make test-all   with the slow ones
-#   make check     ruff and mypy                           make bench      speed, as ratios
-#   make figures   the figures of docs/                    make lock       resolve constraints.txt anew
+#   make check     ruff, mypy and the ways of imports      make bench      speed, as ratios
+#   make docs      the lists of docs/reference             make figures    the figures of docs/
+#   make lock      resolve constraints.txt anew
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +11,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-all check bench figures lock format clean
+.PHONY: demo test test-all check bench docs figures lock format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/mnpo sim
@@ -24,13 +25,14 @@ test: .venv/dev.stamp
 test-all: .venv/dev.stamp
 	$(PYTEST)
 
-# mypy reads the package as it is installed, since only there the folders have their import names.
+# mypy and import-linter read the package as it is installed: only there the folders have their import names.
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf .venv/checked
 	$(INSTALL) --no-deps --target .venv/checked .
 	cd .venv/checked && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p mnpo
+	cd .venv/checked && PYTHONPATH=. ../bin/lint-imports ../../pyproject.toml --no-cache
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name -s
@@ -50,6 +52,10 @@ ifdef SUSHI
 	$(BIN)/mnpo sim compare $(SUSHI) --players 2,3,4,6,10 --tau 0.05 --out runs/figures/sushi
 	cp runs/figures/sushi/composition.png docs/figures/sushi-composition.png
 endif
+
+# The lists of docs/reference, from the code.
+docs: .venv/dev.stamp
+	$(BIN)/python docs/generate.py
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
