@@ -7,22 +7,21 @@ is played: by the network on held-out prompts, and at the equilibrium of the gam
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import load_from_disk
 
 from mnpo import Game, Heterogeneous, Pairwise, PlackettLuce, solve
-from mnpo.llm.commands import STAGES
 from mnpo.llm.config import load
+from mnpo.llm.data.made import style_of
 from mnpo.llm.loop import train
 from mnpo.llm.oracles.synthetic import TRAITS
-from mnpo.llm.progress import progress, quiet
-from mnpo.llm.tiny import style_of
+from mnpo.llm.runtime.progress import progress, quiet
+from mnpo.llm.stages.records import Evaluated
+from mnpo.llm.stages.registry import run_here
 
 FORMS = {
     "TD-MNPO, n = 2": ("tiny-population", []),
@@ -41,7 +40,9 @@ def shares(texts: list[str]) -> np.ndarray:
 
 
 def utilities() -> np.ndarray:
-    members = load("tiny-population").oracle["members"]
+    oracle = load("tiny-population").judging.oracle
+    assert isinstance(oracle, dict)
+    members = oracle["members"]
     return np.array([[member["utilities"].get(style, 0) for style in STYLES] for member in members])
 
 
@@ -75,19 +76,19 @@ def main(folder: Path) -> None:
         given = [] if base is None else [f"model_name_or_path={base}"]
         config = load(preset, [f"output_dir={target}", *LENGTHS, *given, *overrides])
         with progress() as report:
-            record: dict[str, Any] = train(config, lambda name, one: STAGES[name].do(one, report), report)
+            record = train(config, lambda name, one: run_here(name, one, report), report)
         base = base or str(target / "tiny-styles")
-        last = [row for row in record["iterations"] if row["iteration"] == config.iterations]
-        tested = [json.loads((Path(row["model"]).parent / "evaluation.json").read_text()) for row in last]
-        held = load_from_disk(tested[0]["folder"])
+        last = [row for row in record.iterations if row.iteration == config.loop.iterations]
+        tested = [Evaluated.read(Path(row.model).parent) for row in last]
+        held = load_from_disk(tested[0].folder)
         reference = shares([text for texts in held["reference"] for text in texts])
         exact = equilibrium(form, np.maximum(reference, 1e-9) / np.maximum(reference, 1e-9).sum(), 0.05)
         for row, record_, policy in zip(last, tested, exact, strict=True):
-            name = form if len(last) == 1 else f"{form}: {row['player']}"
-            rates = row["win_rate"]["reference"]
+            name = form if len(last) == 1 else f"{form}: {row.player}"
+            rates = row.win_rate["reference"]
             known = [rates.get(f"people/{who}") or rates[who] for who in ANNOTATORS]
-            texts = [text for texts in load_from_disk(record_["folder"])["policy"] for text in texts]
-            line(name, [f"{r['mean']:.2f} ± {(r['high'] - r['low']) / 2:.2f}" for r in known], shares(texts))
+            texts = [text for texts in load_from_disk(record_.folder)["policy"] for text in texts]
+            line(name, [f"{r.mean:.2f} ± {(r.high - r.low) / 2:.2f}" for r in known], shares(texts))
             line("equilibrium", [f"{rate:.2f}" for rate in wins(policy, reference)], policy)
     line("reference", ["0.50"] * 3, reference)
 

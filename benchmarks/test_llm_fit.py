@@ -92,16 +92,14 @@ def ours(built: Any, folder: str) -> Any:
     from datasets import Dataset
     from transformers import TrainingArguments
 
-    from mnpo.llm.trainer import Collator, PairTrainer
-    from mnpo.objectives import objective
+    from mnpo.llm.training.trainer import PairTrainer
 
     return PairTrainer(
-        objective=objective("ipo"),
+        objective="ipo",
         parameters={"tau": TAU},
         model=built,
         args=TrainingArguments(**arguments(folder, remove_unused_columns=False)),
-        train_dataset=Dataset.from_list(scored_rows()),
-        data_collator=Collator(PAD, ("reference_w", "reference_l")),
+        train_dataset=Dataset.from_list(scored_rows("reference_chosen", "reference_rejected")),
     )
 
 
@@ -109,7 +107,7 @@ def all_logits(built: Any, folder: str) -> Any:
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
-    from mnpo.llm.trainer import Collator
+    from mnpo.llm.training.trainer import Collator
 
     class Plain(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
@@ -123,7 +121,7 @@ def all_logits(built: Any, folder: str) -> Any:
     return Plain(
         model=built,
         args=TrainingArguments(**arguments(folder, remove_unused_columns=False)),
-        train_dataset=Dataset.from_list(scored_rows()),
+        train_dataset=Dataset.from_list(scored_rows("reference_w", "reference_l")),
         data_collator=Collator(PAD, ("reference_w", "reference_l")),
     )
 
@@ -148,10 +146,10 @@ def trls(built: Any, folder: str) -> Any:
     )
 
 
-def scored_rows() -> list[dict[str, Any]]:
+def scored_rows(*columns: str) -> list[dict[str, Any]]:
     """Rows with log-probabilities of the reference: those of a uniform choice, near those of a random model."""
     logp = -RESPONSE * float(np.log(VOCABULARY))
-    return [{"row": i, "reference_w": logp, "reference_l": logp, **row} for i, row in enumerate(rows())]
+    return [{"row": i, **dict.fromkeys(columns, logp), **row} for i, row in enumerate(rows())]
 
 
 CONTENDERS: dict[str, Callable[[Any, str], Any]] = {"ours": ours, "all logits": all_logits, "TRL": trls}
