@@ -73,14 +73,19 @@ def check_training(config: Config) -> None:
         check_lora(one.fit.lora)
 
 
-def check_prompts(config: Config, job: Job) -> None:
-    """Refuse held-out prompts of a run that are too few, or too long for a response.
+def check_with_models(config: Config, job: Job) -> None:
+    """Refuse adapters that do not fit the policy's layers, and held-out prompts that are too few or too long.
 
     Raises:
         ValueError: says what is wrong.
     """
     from mnpo.llm.data.prompts import check_held_out, read_prompts
+    from mnpo.llm.stages.fit import check_adapter
 
+    adapters = [one.fit.lora for one in _iterations(config)]
+    for place, lora in enumerate(adapters):
+        if lora not in adapters[:place]:
+            check_adapter(job, lora)
     one = next(_iterations(config))
     held_out = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed)[0]["eval"]
     check_held_out(held_out, one.data.max_length, one.prompts.eval_prompts)

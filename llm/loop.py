@@ -16,7 +16,7 @@ from mnpo.common.digests import data_digest
 from mnpo.common.files import clear_partials, read_json, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm import iterations, plots
-from mnpo.llm.checks import check_prompts, check_run, check_training
+from mnpo.llm.checks import check_run, check_training, check_with_models
 from mnpo.llm.config import Config
 from mnpo.llm.config.whole import SECTIONS
 from mnpo.llm.data.made import PREFIX
@@ -70,7 +70,7 @@ def train(
     players = loop.player_names()
     policies: Policies = {player: [str(job.policy())] for player in players}
     config = _with_made_models(config, job)
-    check_prompts(config, job)
+    check_with_models(config, job)
     first = job.processes.first
     if first:
         clear_partials(home)

@@ -35,7 +35,7 @@ def taught(task: Task, judging: Judging, sampling: Sampling) -> str:
     elif judging.labels == "hard" and (read == "label" or judging.pairing == "third"):
         lesson = BIASED["hard"]
     else:
-        lesson = TAUGHT[read]
+        lesson = TAUGHT.get(read, f"what the columns {read}_chosen and {read}_rejected say")
     if sampling.temperature == 1 and sampling.top_p == 1:
         return lesson
     return f"{lesson}; responses are drawn at temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"

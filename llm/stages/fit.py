@@ -9,21 +9,22 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import load_from_disk
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from mnpo.common.files import read_json, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Update
-from mnpo.llm.models.folders import check_weights
+from mnpo.llm.models.folders import base_of, check_weights, is_adapter
 from mnpo.llm.models.job import Job
-from mnpo.llm.models.loading import load_model
+from mnpo.llm.models.loading import configuration, load_model
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.runtime.processes import Group, launched
 from mnpo.llm.stages.identity import settings_of
@@ -72,6 +73,7 @@ def fit(
     if begun:  # where nothing was kept yet, everything may be corrected
         check_same(folder, {"config": settings}, "fit", home)
     compute = training.compute
+    check_adapter(Job.start(folders, model, compute), fit.lora)
     scored = score(folders, model, data, prompts, update, compute, progress)
     manifest = {"config": settings, **scored.manifest.as_dict()}
     if begun:
@@ -190,6 +192,27 @@ def check_lora(keys: dict[str, Any] | None) -> Any:
         raise ValueError(f"lora: {str(error).splitlines()[0]}") from None
 
 
+def check_adapter(job: Job, lora: dict[str, Any] | None) -> None:
+    """Refuse an adapter that does not fit the policy's layers; no weights are read.
+
+    Raises:
+        ValueError: layers that the policy does not have, or a value that PEFT does not take.
+    """
+    if lora is None:
+        return
+    folder = job.policy()
+    while is_adapter(folder):
+        folder = base_of(folder)
+    trust = job.model.trust_remote_code
+    config = configuration(folder, gguf_file=job.model.gguf_file, trust_remote_code=trust)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        # First values that are computed from weights, such as PiSSA's, are for weights that are there.
+        named = isinstance(lora.get("init_lora_weights"), str)
+        _with_adapter(model, lora | ({"init_lora_weights": True} if named else {}))
+
+
 def _on_cpu(given: dict[str, Any]) -> dict[str, Any]:
     """What makes accelerate see several processes on a machine without GPUs."""
     if not given.get("deepspeed") or not launched():
@@ -215,7 +238,7 @@ def _with_adapter(model: Any, lora: dict[str, Any]) -> Any:
 
     try:
         return get_peft_model(model, check_lora(lora))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"lora: {str(error).splitlines()[0]}") from None
 
 

@@ -137,6 +137,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown schedule": (["lr_scheduler_type=sine"], "unknown value of lr_scheduler_type 'sine'"),
     "an unknown key of LoRA": (["lora={rr: 4}"], "lora: "),
     "a key of LoRA that is set by mnpo": (["lora={r: 4, task_type: X}"], "lora: "),
+    "layers that the policy does not have": (["lora={r: 4, target_modules: [nothing]}"], "lora: Target modules"),
+    "a value that PEFT does not take": (["lora={r: 4, bias: some}"], "lora: Requested bias"),
     "a rule that labels cannot teach": (["rule={name: onpo, eta: 1, tau: 0.1}", "target=label"], "give target=win-rate"),
     "arguments that do not go together": (["bf16=true", "fp16=true"], "training arguments: "),
     "a later iteration": (["schedule={2: {optim: foo}}"], "unknown value of optim 'foo'"),
