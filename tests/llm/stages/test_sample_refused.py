@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from prompt_files import configured, written
+from small_tokenizers import with_other_ids
 
+from mnpo.llm.models import tiny
 from mnpo.llm.stages.registry import run_here
 
 
@@ -52,3 +54,17 @@ def test_what_cannot_be_sampled_is_refused_in_one_line(
         run_here("sample", configured(tmp_path, *overrides))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_opponent_with_other_tokens_is_not_sampled(tmp_path: Path) -> None:
+    """Its responses would be read as other words than it wrote."""
+    foreign = with_other_ids(tiny.build("tiny:gpt2:1", tmp_path))
+    given = [
+        "model_name_or_path=tiny:gpt2",
+        "rule={name: ht-mnpo, eta: 1, tau: 0.1}",
+        f"opponent_models=[{foreign}]",
+    ]
+    with pytest.raises(
+        ValueError, match=r"the tokenizer of the opponent-1 model .* does not match the policy's"
+    ):
+        run_here("sample", configured(tmp_path, *given))

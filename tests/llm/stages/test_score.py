@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from datasets import load_from_disk
 from fits import fit, score, small
+from small_tokenizers import with_other_ids
 
 from mnpo.llm.data import made
 from mnpo.llm.models import tiny
@@ -65,14 +67,7 @@ def test_ht_and_eo_mnpo_score_players_and_external_models(tmp_path: Path) -> Non
     assert anchor_weights(rule, ht.model.policies()) == pytest.approx(
         {"reference": 0.2, "opponent-1": 0.4, "opponent-2": 0.4}
     )
-    foreign = tiny.build("tiny:llama", tmp_path)
-    tokenizer = json.loads((foreign / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    names = [name for name, place in vocabulary.items() if place >= 300]
-    assert len(names) > 50
-    for name, other_name in zip(names[::2], names[1::2], strict=False):  # the same tokens under other ids
-        vocabulary[name], vocabulary[other_name] = vocabulary[other_name], vocabulary[name]
-    (foreign / "tokenizer.json").write_text(json.dumps(tokenizer))
+    foreign = with_other_ids(tiny.build("tiny:llama", tmp_path))
     eo = small(
         tmp_path,
         "rule={name: eo-mnpo, eta: 2, tau: 0.1, external_tau: [0.2]}",
@@ -142,3 +137,30 @@ def test_held_out_pairs_must_have_the_columns(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps({**row, "weight": 2.0}) + "\n" for row in made.pairs(30)))
     with pytest.raises(ValueError, match="weight must be in both"):
         score(small(tmp_path, f"eval_dataset_name={file}"))
+
+
+def test_an_iteration_trains_on_the_pairs_of_its_own_prompts(tmp_path: Path) -> None:
+    """Prompts stand as texts and as messages; those of other iterations, and held-out ones, are left out and counted."""
+    rows: list[dict[str, Any]] = [
+        {"prompt": f"Tell me about number {place}.", "chosen": "Yes.", "rejected": "No, never."}
+        for place in range(12)
+    ]
+    for row in rows[::2]:
+        row["prompt"] = [{"role": "user", "content": row["prompt"]}]
+        row |= {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    seen: list[str] = []
+    for part in (1, 2):
+        home = tmp_path / str(part)
+        home.mkdir()
+        given = [
+            "prompt_dataset_name=null",
+            f"prompt_part=[{part},2]",
+            "eval_prompts=2",
+            "eval_size=0",
+            "max_samples=null",
+        ]
+        record = score(small(home, *given, data=rows))
+        assert record.rows["train"]["dropped"] == {"prompt of another iteration": 5, "held-out prompt": 2}
+        data = load_from_disk(str(home / "run/scored"))["train"]
+        seen += [json.dumps(json.loads(prompt)) for prompt in data["prompt"]]
+    assert len(seen) == len(set(seen)) == 10

@@ -231,6 +231,8 @@ def test_what_is_given_twice_or_not_at_all_is_named(world: World, tmp_path: Path
     known = [{**row, "reference_chosen": -1.0, "reference_rejected": -2.0} for row in world.talks]
     message = refusal(world, tmp_path, data=known, objective="dpo", anchors={"reference": world.models[1]})
     assert message == "anchor reference is given twice: as a model, and as columns of the data"
+    message = refusal(world, tmp_path, data=known, objective="kto")
+    assert message.startswith("objective kto needs the column reference_kl")
     with pytest.raises(ValueError, match=r"^train_dataset is missing: the preference pairs to train on$"):
         PairTrainer(world.policy, processing_class=world.tokenizer, objective="simpo")
     eo = mnpo.eo_mnpo(eta=1.0, tau=0.1, external_tau=[0.2])
