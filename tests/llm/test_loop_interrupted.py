@@ -75,7 +75,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bits(
     assert weights(Run.read(folder)) == weights(whole)
 
 
-def test_a_judge_that_is_down_or_talks_nonsense_stops_the_run_and_it_goes_on(
+def test_a_judge_that_is_down_or_answers_out_of_form_stops_the_run_and_it_goes_on(
     base: Path, tmp_path: Path, server: Server
 ) -> None:
     """The run stops with one line and status 2, says what is left, and goes on when the judge does."""
