@@ -238,7 +238,7 @@ def _with_adapter(model: Any, lora: dict[str, Any]) -> Any:
 
     try:
         return get_peft_model(model, check_lora(lora))
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last is said of an unknown `bias`
         raise ValueError(f"lora: {str(error).splitlines()[0]}") from None
 
 
