@@ -17,6 +17,7 @@ from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Folders, Judging, Models, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.pairs import Report
+from mnpo.llm.data.tables import content_digest
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.asking import Asking, judge
 from mnpo.llm.oracles.judged import Judged
@@ -33,7 +34,7 @@ from mnpo.llm.stages.records import (
     PairsManifest,
     Samples,
 )
-from mnpo.llm.storage.datasets import content_digest, keep_dataset
+from mnpo.llm.storage.datasets import keep_dataset
 from mnpo.llm.training.tasks import Task
 
 Rows = Sequence[Mapping[str, Any]]

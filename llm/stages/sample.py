@@ -11,13 +11,14 @@ from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Data, Folders, Judging, Models, Prompts, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.prompts import as_json, read_prompts
+from mnpo.llm.data.tables import content_digest
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import vocabulary_fingerprint
 from mnpo.llm.oracles.panel import build
 from mnpo.llm.preferences.recipes import check, sampled_models
 from mnpo.llm.sampling.drawing import Responses, responses
 from mnpo.llm.stages.records import SAMPLES, Drawn, Samples, SamplesManifest
-from mnpo.llm.storage.datasets import content_digest, keep_dataset
+from mnpo.llm.storage.datasets import keep_dataset
 
 
 def sample(

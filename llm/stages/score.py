@@ -23,6 +23,7 @@ from mnpo.llm.data.formats import Text, asked
 from mnpo.llm.data.pairs import Report, as_read_by, encode_rows
 from mnpo.llm.data.prompts import in_part, read_prompts
 from mnpo.llm.data.sources import read
+from mnpo.llm.data.tables import content_digest
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_tokenizer, vocabulary_fingerprint
 from mnpo.llm.stages.records import (
@@ -37,7 +38,7 @@ from mnpo.llm.stages.records import (
     Scores,
     ScoresManifest,
 )
-from mnpo.llm.storage.datasets import content_digest, keep_dataset
+from mnpo.llm.storage.datasets import keep_dataset
 from mnpo.llm.training.anchors import is_external
 from mnpo.llm.training.columns import check_columns
 from mnpo.llm.training.further import with_further_responses

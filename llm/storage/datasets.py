@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnpo.common.digests import SIZE
 from mnpo.common.files import read_json, whole_folder, write_json
 
 if TYPE_CHECKING:
@@ -20,11 +18,3 @@ def keep_dataset(data: Dataset | DatasetDict, folder: Path, name: str, record: A
         with whole_folder(folder) as partial:
             data.save_to_disk(str(partial))
             write_json(partial / name, record)
-
-
-def content_digest(data: Dataset) -> str:
-    """Return a digest of all rows."""
-    digest = hashlib.blake2b(digest_size=SIZE)
-    for batch in data.iter(1000):
-        digest.update(json.dumps(batch, sort_keys=True).encode())
-    return digest.hexdigest()

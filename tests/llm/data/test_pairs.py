@@ -19,8 +19,8 @@ from mnpo.llm.data.encoding import Encoder
 from mnpo.llm.data.formats import Malformed, Row, as_row
 from mnpo.llm.data.pairs import Report, describe, encode_rows
 from mnpo.llm.data.sources import read
+from mnpo.llm.data.tables import content_digest
 from mnpo.llm.models import tiny
-from mnpo.llm.storage.datasets import content_digest
 from support import DATA
 
 HH = DATA / "hh_harmless_test.jsonl.gz"
