@@ -107,14 +107,14 @@ def all_logits(built: Any, folder: str) -> Any:
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
-    from mnpo.llm.training.trainer import Collator
+    from mnpo.llm.training.collator import Collator
 
     class Plain(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-            ids, answer = inputs["input_ids"], inputs["response_mask"][:, 1:]
-            logits = model(input_ids=ids, attention_mask=inputs["attention_mask"], use_cache=False).logits
+            ids = inputs["input_ids"]
+            logits = model(input_ids=ids, use_cache=False).logits
             tokens = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-            chosen, rejected = (tokens * answer).sum(1).chunk(2)
+            chosen, rejected = tokens[:, PROMPT - 1 :].sum(1).view(-1, 2).unbind(1)
             margin = chosen - rejected - (inputs["reference_w"] - inputs["reference_l"])
             return ((margin - 1 / (2 * TAU)) ** 2).mean().float()
 

@@ -49,6 +49,13 @@ class Models(Section):
     logprob_chunk: int | None = key(
         None, "response positions whose logits are in memory at once; from a memory budget unless given", least=1
     )  # fmt: skip
+    share_prompts: bool | None = key(
+        None,
+        "whether a prompt is computed once for all its responses; where the model allows it unless given",
+    )
+    packing: bool = key(
+        False, "whether a batch of pairs is one row without padding, for attention that keeps sequences apart"
+    )
 
     @property
     def loading(self) -> dict[str, Any]:

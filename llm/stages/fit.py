@@ -112,6 +112,8 @@ def _train(
         eval_dataset=splits.get("eval"),
         processing_class=tokenizer,
         logprob_chunk=job.model.logprob_chunk,
+        share_prompts=job.model.share_prompts,
+        packing=job.model.packing,
     )
     _show_progress(trainer, job.progress)
     checkpoint = last_checkpoint(folder)
@@ -153,6 +155,9 @@ def training_arguments(training: Training, folder: Path) -> TrainingArguments:
     """
     given = {"logging_nan_inf_filter": False, "disable_tqdm": True, **training.values}
     given.setdefault("data_seed", training.compute.seed)
+    given.setdefault("train_sampling_strategy", "group_by_length")
+    if given["train_sampling_strategy"] == "batch_rebalance":
+        raise ValueError("train_sampling_strategy must be group_by_length, random or sequential")
     if not torch.cuda.is_available() or given.get("use_cpu"):
         given |= _on_cpu(given)
     try:

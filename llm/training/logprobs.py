@@ -5,6 +5,9 @@ have (batch, length, vocabulary) entries: for a vocabulary of 256,000 by far the
 step. Here the model's body runs once, and its head only where a response token is predicted, a few positions
 at a time; the backward pass computes each chunk's logits again.
 
+Sequences come as a `mnpo.llm.data.batches.Batch`: a prompt's responses may share its computation, and rows may be
+packed.
+
 The head is the model's own code: its `forward` with the body replaced by the hidden states at hand. So
 soft-caps, scales, biases, tied weights and adapters are what they are in the model, and sharded parameters are
 gathered by the modules that own them.
@@ -24,15 +27,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from mnpo.llm.data.batches import Batch
+from mnpo.llm.training.masks import attention_arguments
+
 #: Bytes of one chunk's logits in float32, by kind of device.
 CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
 
 
 def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = False) -> None:
-    """Teach a model to return sequence log-probabilities: `model(input_ids, attention_mask, response_mask=..)`.
+    """Teach a model to return sequence log-probabilities: `model(**batch.tensors())`, a `Batch`.
 
     They are computed inside the model's own `forward`, so that whatever wraps the model (DDP, FSDP, DeepSpeed,
-    PEFT, autocast) sees one ordinary call. Without `response_mask` the model behaves as before.
+    PEFT, autocast) sees one ordinary call. Without `lengths` the model behaves as before.
 
     Args:
         model: a causal model of transformers, or PEFT's wrapper of one.
@@ -52,10 +58,16 @@ def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = Fa
         raise ValueError(f"logprob_chunk must be at least 1; found {chunk}")
     original = type(inner).forward
 
-    def forward(self: PreTrainedModel, *args: Any, response_mask: Tensor | None = None, **kwargs: Any) -> Any:
-        if response_mask is None:
+    def forward(self: PreTrainedModel, *args: Any, lengths: Tensor | None = None, **kwargs: Any) -> Any:
+        if lengths is None:
             return original(self, *args, **kwargs)
-        return _sequence_log_probs(self, original, response_mask, chunk, synchronise, *args, **kwargs)
+        given = {
+            name: value for name, value in kwargs.items() if value is not None
+        }  # PEFT passes many a None
+        strange = [name for name in given if name not in Batch._fields]
+        if args or strange:
+            raise TypeError(f"sequence log-probabilities take no {strange[0] if strange else 'places'}")
+        return _batch_log_probs(self, original, Batch(lengths=lengths, **given), chunk, synchronise)
 
     inner.forward = types.MethodType(forward, inner)
 
@@ -92,28 +104,32 @@ def sequence_log_probs(
     Raises:
         ValueError: a model that `attach` was not called on and cannot be.
     """
+    answer = response_mask[:, 1:].bool()
+    rows, places = torch.nonzero(answer, as_tuple=True)
+    source = rows * input_ids.shape[1] + places
+    batch = Batch(input_ids, source, source + 1, answer.sum(1), attention_mask)
+    return log_probs_of(model, batch)
+
+
+def log_probs_of(model: nn.Module, batch: Batch) -> Tensor:
+    """Return log π(y | x) of each response of a batch, (N,) sums over tokens, float32 or wider; see above."""
     if isinstance(model, PreTrainedModel) and "forward" not in model.__dict__:
         attach(model)
-    logps: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, response_mask=response_mask)
+    logps: Tensor = model(**batch.tensors())
     return logps
 
 
-def _sequence_log_probs(
-    model: PreTrainedModel,
-    forward: Callable[..., Any],
-    response_mask: Tensor,
-    chunk: int | None,
-    synchronise: bool,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    **others: Any,
+def _batch_log_probs(
+    model: PreTrainedModel, forward: Callable[..., Any], batch: Batch, chunk: int | None, synchronise: bool
 ) -> Tensor:
-    given = [name for name, value in others.items() if value is not None]  # PEFT passes many a None
-    if given:
-        raise TypeError(f"sequence log-probabilities take no {given[0]}")
-    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
-    predicts = response_mask[:, 1:].bool()
-    states, targets = hidden[:, :-1][predicts], input_ids[:, 1:][predicts]
+    how: dict[str, Any] = {"attention_mask": batch.attention_mask}
+    if batch.group is not None and batch.branch is not None and batch.position_ids is not None:
+        dtype = model.get_input_embeddings().weight.dtype
+        config = model.config.get_text_config()
+        how = attention_arguments(config, batch.group, batch.branch, batch.position_ids, dtype)
+        how["position_ids"] = batch.position_ids
+    hidden = model.base_model(input_ids=batch.input_ids, use_cache=False, **how)[0].flatten(0, 1)
+    states, targets = hidden[batch.source], batch.input_ids.flatten()[batch.token]
     if chunk is None:
         budget = CHUNK_BYTES["cpu" if states.device.type == "cpu" else "cuda"]
         chunk = max(1, budget // (4 * model.config.get_text_config().vocab_size))
@@ -130,8 +146,9 @@ def _sequence_log_probs(
     logps = [_recomputed(score, *piece) for piece in pieces]
     # A process with fewer positions than another runs the head on its first one, and counts it for nothing.
     nothing = [0.0 * _recomputed(score, states[:1], targets[:1]).sum() for _ in range(idle)]
-    table = torch.zeros(predicts.shape, dtype=logps[0].dtype, device=states.device)
-    sums = table.masked_scatter(predicts, torch.cat(logps)).sum(1)
+    there = torch.arange(int(batch.lengths.max()), device=states.device) < batch.lengths[:, None]
+    table = torch.zeros(there.shape, dtype=logps[0].dtype, device=states.device)
+    sums = table.masked_scatter(there, torch.cat(logps)).sum(1)
     return sums + sum(nothing) if nothing else sums
 
 

@@ -6,58 +6,33 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
+from datasets import Dataset
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from mnpo.llm.data.batches import padded
 from mnpo.llm.models.loading import find, load_model, load_tokenizer
 from mnpo.llm.training.checkpoints import mark_whole
-from mnpo.llm.training.logprobs import attach, sequence_log_probs
+from mnpo.llm.training.collator import Collator, Rows, batch_in
+from mnpo.llm.training.grouping import LengthGroupedSampler, lengths_of
+from mnpo.llm.training.logprobs import attach, log_probs_of
 from mnpo.llm.training.losses import pair_losses
 from mnpo.llm.training.preparing import Lengths, padding_of, prepare
 from mnpo.llm.training.tasks import Task, task_of
 from mnpo.objectives import Objective, Pairs
 from mnpo.rules import UpdateRule
 
-_SEQUENCES = ("input_ids", "attention_mask", "response_mask")
-
 
 class NonFiniteLoss(ValueError):
     """The loss, or its gradient, is not a finite number."""
-
-
-class Collator:
-    """Makes batches: chosen responses first, then rejected ones.
-
-    Args:
-        pad: the padding token's id.
-        fields: columns that go into `Pairs` as they are.
-        further: names of estimates, for which each prompt has one more response, <name>_ids.
-    """
-
-    def __init__(self, pad: int, fields: Sequence[str], further: Sequence[str] = ()) -> None:
-        self._pad, self._fields, self._further = pad, tuple(fields), tuple(further)
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return input_ids, attention_mask and response_mask (2B, L), row (B,) and the fields (B,) float64."""
-        sides = ("chosen_ids", "rejected_ids")
-        requests = [(row["prompt_ids"], row[side]) for side in sides for row in rows]
-        batch = dict(zip(_SEQUENCES, padded(requests, self._pad, "cpu"), strict=True))
-        for further in self._further:
-            others = padded([(row["prompt_ids"], row[f"{further}_ids"]) for row in rows], self._pad, "cpu")
-            batch |= {f"{further}_{name}": tensor for name, tensor in zip(_SEQUENCES, others, strict=True)}
-        batch["row"] = torch.tensor([row["row"] for row in rows])
-        for name in self._fields:
-            batch[name] = torch.tensor([row[name] for row in rows], dtype=torch.float64)
-        return batch
 
 
 class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
@@ -84,6 +59,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             log-probabilities are columns of the data (reference_chosen, reference_rejected, ..) need no model.
         max_length, max_prompt_length: in tokens; longer prompts lose their beginning, longer responses their end.
         logprob_chunk: response positions whose logits are held at once; from a memory budget unless given.
+        share_prompts: whether a pair's prompt is computed once for both responses; where the model allows it unless
+            given.
+        packing: whether a batch is one row without padding.
         kwargs: Trainer's.
 
     Raises:
@@ -109,6 +87,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         max_length: int = 2048,
         max_prompt_length: int | None = None,
         logprob_chunk: int | None = None,
+        share_prompts: bool | None = None,
+        packing: bool = False,
         **kwargs: Any,
     ) -> None:
         if task is None:
@@ -119,6 +99,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             processing_class = processing_class or load_tokenizer(folder)
         args = args or TrainingArguments()
         args.remove_unused_columns = False
+        self._rows = Rows() if model is None else Rows.of(model, share_prompts, packing)
         lengths = Lengths(max_length, max_prompt_length or max_length - max(1, max_length // 4))
         prepared = {
             split: prepare(data, task, processing_class, anchors or {}, lengths, lambda: args.device)
@@ -130,7 +111,12 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         fields = next(iter(prepared.values())).fields
         kwargs.setdefault(
             "data_collator",
-            Collator(padding_of(processing_class), fields, [estimate.name for estimate in task.estimated]),
+            Collator(
+                padding_of(processing_class),
+                fields,
+                [estimate.name for estimate in task.estimated],
+                self._rows,
+            ),
         )
         super().__init__(
             model=model,
@@ -153,6 +139,23 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         """Move tensors as they are: under DeepSpeed the Trainer would round log-probabilities to bf16."""
         return data.to(self.args.device) if isinstance(data, Tensor) else super()._prepare_input(data)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Group pairs by length as transformers would, but resumable: its own order is drawn from global state."""
+        data = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(data, Dataset):
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        size = self.args.train_batch_size * self.args.world_size
+        sampler = LengthGroupedSampler(lengths_of(data), size, seed)
+        self.add_callback(_Epochs(sampler))
+        return sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """Take held-out pairs by length; what is reported does not depend on their order."""
+        if self.args.train_sampling_strategy != "group_by_length" or not isinstance(eval_dataset, Dataset):
+            return super()._get_eval_sampler(eval_dataset)
+        return np.argsort(-lengths_of(eval_dataset), kind="stable").tolist()
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -161,17 +164,17 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the mean loss of a batch of pairs, weighted where the data say how much a pair counts."""
-        logps = sequence_log_probs(model, *(inputs[name] for name in _SEQUENCES)).double()
-        size = len(inputs["row"])
-        lengths = inputs["response_mask"].sum(1).double()
+        logps = log_probs_of(model, batch_in(inputs)).double()
+        policy_w, policy_l = logps.view(-1, 2).unbind(1)
+        length_w, length_l = inputs["lengths"].double().view(-1, 2).unbind(1)
         fields = {k: v for k, v in inputs.items() if k in Pairs.__dataclass_fields__}
         for estimate in self._task.estimated:
             fields[estimate.name] = estimate.value(self._mean_ratio(model, inputs, estimate.name))
         pairs = Pairs(
-            policy_w=logps[:size],
-            policy_l=logps[size:],
-            length_w=lengths[:size],
-            length_l=lengths[size:],
+            policy_w=policy_w,
+            policy_l=policy_l,
+            length_w=length_w,
+            length_l=length_l,
             **fields,
         )
         losses = pair_losses(self._task.objective, self._task.parameters, pairs, inputs.get("preference"))
@@ -216,7 +219,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     def _mean_ratio(self, model: nn.Module, inputs: Mapping[str, Tensor], name: str) -> Tensor:
         """The mean of log π_θ/π_ref over an estimate's further responses, of all processes, without gradient."""
         with torch.no_grad():
-            logps = sequence_log_probs(model, *(inputs[f"{name}_{part}"] for part in _SEQUENCES)).double()
+            logps = log_probs_of(model, batch_in(inputs, f"{name}_")).double()
         mean = (logps - inputs[f"{name}_reference"]).mean()
         gathered: Tensor = self.accelerator.reduce(mean, reduction="mean")
         return gathered
@@ -258,7 +261,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                     self._held_out[row] = dict(zip(found, values, strict=True))
                 return
             del found["loss"]  # transformers logs it
-            found["tokens"] = inputs["attention_mask"].double()
+            found["tokens"] = inputs["tokens"]
             for name, tensor in found.items():
                 total = tensor.detach().sum()
                 self._seen[name] = self._seen[name] + total if name in self._seen else total
@@ -295,6 +298,16 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         if self.args.should_save:
             mark_whole(folder, self.state.global_step)
             rotate_checkpoints(self.args.output_dir, limit)
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Tells a sampler which epoch begins, of a run that is continued too."""
+
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self._sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._sampler.set_epoch(int(state.epoch or 0))
 
 
 def _keep_outputs_wide(plugin: Any) -> None:

@@ -19,7 +19,7 @@ from mnpo.llm.data.encoding import Encoder
 from mnpo.llm.data.formats import as_row
 from mnpo.llm.models import tiny
 from mnpo.llm.models.loading import load_model, load_tokenizer
-from mnpo.llm.training.trainer import Collator
+from mnpo.llm.training.collator import Collator
 from mnpo.objectives import objective
 
 SIZE = 4
