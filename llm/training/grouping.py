@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,22 +11,27 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 
 #: Steps' worth of pairs that are sorted among themselves: more pad less, fewer mix better.
-STEPS = 50
+STEPS = 100
 #: Rows whose lengths are read at once.
 _ROWS = 4096
 
 Lengths = npt.NDArray[np.int64]
 
 
-def lengths_of(
-    data: Dataset, columns: Sequence[str] = ("prompt_ids", "chosen_ids", "rejected_ids")
-) -> Lengths:
-    """Return how many tokens the columns of each row hold, (rows,)."""
+def lengths_of(data: Dataset, *, shared: bool) -> Lengths:
+    """Return how long the rows of a batch must be for each pair, (pairs,).
+
+    Args:
+        data: pairs as token ids.
+        shared: whether both responses lie in one row.
+    """
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     found = [np.zeros(0, dtype=np.int64)]
     wanted = data.select_columns(list(columns)).with_format("arrow")
     for start in range(0, len(wanted), _ROWS):
         table = wanted[start : start + _ROWS]
-        found.append(sum(pc.list_value_length(table[name]).to_numpy().astype(np.int64) for name in columns))
+        sizes = [pc.list_value_length(table[name]).to_numpy().astype(np.int64) for name in columns]
+        found.append(sizes[0] + (sizes[1] + sizes[2] if shared else np.maximum(sizes[1], sizes[2])))
     return np.concatenate(found)
 
 
@@ -38,7 +43,7 @@ class LengthGroupedSampler(Sampler[int]):
     on its number and the seed alone, so that a run that goes on meets the pairs that it would have met.
 
     Args:
-        lengths: (rows,), in tokens.
+        lengths: (pairs,), in tokens.
         size: pairs of a step, of all processes.
         seed: of the order.
     """

@@ -146,7 +146,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         size = self.args.train_batch_size * self.args.world_size
-        sampler = LengthGroupedSampler(lengths_of(data), size, seed)
+        sampler = LengthGroupedSampler(lengths_of(data, shared=self._rows.shared), size, seed)
         self.add_callback(_Epochs(sampler))
         return sampler
 
@@ -154,7 +154,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         """Take held-out pairs by length; what is reported does not depend on their order."""
         if self.args.train_sampling_strategy != "group_by_length" or not isinstance(eval_dataset, Dataset):
             return super()._get_eval_sampler(eval_dataset)
-        return np.argsort(-lengths_of(eval_dataset), kind="stable").tolist()
+        return np.argsort(-lengths_of(eval_dataset, shared=self._rows.shared), kind="stable").tolist()
 
     def compute_loss(
         self,

@@ -39,4 +39,5 @@ def test_little_is_padded_and_steps_are_mixed() -> None:
 def test_lengths_are_the_tokens_of_a_row() -> None:
     rows = [{"prompt_ids": [1] * i, "chosen_ids": [2] * (i % 5), "rejected_ids": [3]} for i in range(9000)]
     data = Dataset.from_list(rows).select(range(8999, -1, -1))
-    assert lengths_of(data).tolist() == [i + i % 5 + 1 for i in range(8999, -1, -1)]
+    assert lengths_of(data, shared=True).tolist() == [i + i % 5 + 1 for i in range(8999, -1, -1)]
+    assert lengths_of(data, shared=False).tolist() == [i + max(i % 5, 1) for i in range(8999, -1, -1)]
