@@ -96,6 +96,19 @@ def laid_out(trees: Sequence[Tree], pad: int = PADDING, *, packed: bool = False)
     )
 
 
+def as_trees(requests: Sequence[Request]) -> tuple[list[Tree], list[int]]:
+    """Put responses to the same prompt together.
+
+    Returns:
+        The trees, and for each response in their order its place among the requests.
+    """
+    places: dict[bytes, list[int]] = {}
+    for place, (prompt, _) in enumerate(requests):
+        places.setdefault(np.asarray(prompt, dtype=np.int64).tobytes(), []).append(place)
+    trees = [(requests[own[0]][0], [requests[place][1] for place in own]) for own in places.values()]
+    return trees, [place for own in places.values() for place in own]
+
+
 class _Row(NamedTuple):
     """A prompt and its responses after each other."""
 

@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from mnpo.common.digests import bytes_digest
-from mnpo.llm.data.batches import PADDING, Request, in_batches, padded
+from mnpo.llm.data.batches import Request, as_trees, in_batches, laid_out
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_model
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.storage.store import Store
-from mnpo.llm.training.logprobs import attach, sequence_log_probs
+from mnpo.llm.training.collator import Rows
+from mnpo.llm.training.logprobs import attach, log_probs_of
 
 
 class LogProbs(NamedTuple):
@@ -69,6 +70,7 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
                 store,
                 device=processes.device,
                 autocast=job.autocast(),
+                rows=Rows.of(model, job.model.share_prompts, job.model.packing),
                 progress=job.part(f"score: {name}"),
             )
         except ValueError as error:
@@ -109,6 +111,7 @@ def score(
     *,
     device: torch.device,
     autocast: torch.dtype | None = None,
+    rows: Rows | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Compute log-probabilities and put them into the store, batch by batch; return of how many responses.
@@ -119,6 +122,7 @@ def score(
         store: takes the scores.
         device: where the model is.
         autocast: precision of the computation, where it is not that of the weights.
+        rows: how sequences lie in a batch, as for `batch_log_probs`.
         progress: called with how many responses are done, and of how many.
 
     Raises:
@@ -128,7 +132,7 @@ def score(
     done, total = 0, sum(map(len, batches))
     with store.writer() as writer:
         for batch in batches:
-            logps = batch_log_probs(model, batch, device=device, autocast=autocast)
+            logps = batch_log_probs(model, batch, device=device, autocast=autocast, rows=rows)
             writer.append([request_digest(*request) for request in batch], logps)
             done += len(batch)
             if progress is not None:
@@ -142,15 +146,28 @@ def batch_log_probs(
     *,
     device: torch.device,
     autocast: torch.dtype | None = None,
+    rows: Rows | None = None,
 ) -> list[float]:
     """Return log π(y | x) in nats of one batch of responses.
+
+    Args:
+        model: on the device.
+        batch: token ids of prompts and responses.
+        device: where the model is.
+        autocast: precision of the computation, where it is not that of the weights.
+        rows: how sequences lie in the batch; prompts are computed once where the model allows it unless given.
 
     Raises:
         ValueError: one that is not finite.
     """
-    ids, attention, response = padded(batch, PADDING, device)
+    rows = Rows.of(model, None, False) if rows is None else rows
+    trees, places = as_trees(batch) if rows.shared else ([(p, [r]) for p, r in batch], range(len(batch)))
+    laid = laid_out(trees, packed=rows.packed).to(device)
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        logps = sequence_log_probs(model, ids, attention, response).double()
+        logps = log_probs_of(model, laid).double()
     if not bool(torch.isfinite(logps).all()):
         raise ValueError("the log-probability of a response is not finite")
-    return logps.tolist()
+    found = [0.0] * len(batch)
+    for place, value in zip(places, logps.tolist(), strict=True):
+        found[place] = value
+    return found

@@ -182,23 +182,23 @@ import sys, torch, torch.distributed as dist
 from pathlib import Path
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from mnpo.llm.training.logprobs import attach, sequence_log_probs
+from mnpo.llm.training.logprobs import attach, log_probs_of
 from mnpo.llm.models.loading import load_model
-from mnpo.llm.data.batches import padded
+from mnpo.llm.data.batches import laid_out
 rank, folder, store = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-requests = [([5, 6, 7], [8, 9, 10, 11]), ([12, 13], [14] * 30)]
+batch = laid_out([([5, 6, 7], [[8, 9, 10, 11], [15]]) if rank == 0 else ([12, 13], [[14] * 30, [16] * 9])])
 whole, model = load_model(folder), load_model(folder)
 attach(whole, chunk=4)
-expected = sequence_log_probs(whole, *padded([requests[rank]], 0, "cpu"))
+expected = log_probs_of(whole, batch)
 (expected.sum() / 2).backward()
 mesh = init_device_mesh("cpu", (2,))
 attach(model, chunk=4, synchronise=True)
 for layer in model.model.layers:
     fully_shard(layer, mesh=mesh)
 fully_shard(model, mesh=mesh)
-found = sequence_log_probs(model, *padded([requests[rank]], 0, "cpu"))
+found = log_probs_of(model, batch)
 torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 found.sum().backward()
 for (name, p), q in zip(whole.named_parameters(), model.parameters(), strict=True):
@@ -211,7 +211,7 @@ print("same")
 def test_sharded_parameters_give_the_same_values_and_gradients(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Under FSDP, with unequally many response tokens on two processes."""
+    """Under FSDP, with a shared prompt and unequally many response tokens on two processes."""
     arguments = [str(folders["gemma2"]), str(tmp_path / "store")]
     runs = [
         subprocess.Popen(
