@@ -117,11 +117,13 @@ def open_table(folder: Path) -> Dataset:
     Raises:
         OSError: no table.
     """
-    files = json.loads((folder / _STATE).read_text(encoding="utf-8"))["_data_files"]
+    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     tables = [
-        pa.ipc.open_stream(pa.BufferReader(mapped(folder / file["filename"]))).read_all() for file in files
+        pa.ipc.open_stream(pa.BufferReader(mapped(folder / file["filename"]))).read_all()
+        for file in state["_data_files"]
     ]
-    return Dataset(pa.concat_tables(tables))
+    # Without a fingerprint `datasets` would read all rows to make one.
+    return Dataset(pa.concat_tables(tables), fingerprint=state["_fingerprint"])
 
 
 def open_splits(folder: Path) -> dict[str, Dataset]:
@@ -142,9 +144,9 @@ def batches(data: Dataset, columns: Sequence[str] | None = None, size: int = 102
         columns: which are wanted; all unless given.
         size: rows of a batch.
     """
-    wanted = data if columns is None else data.select_columns(list(columns))
+    wanted = (data if columns is None else data.select_columns(list(columns))).with_format("arrow")
     for start in range(0, len(wanted), size):
-        yield wanted.with_format("arrow")[start : start + size]
+        yield wanted[start : start + size].combine_chunks()
         let_go()
 
 
