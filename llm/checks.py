@@ -87,8 +87,8 @@ def check_with_models(config: Config, job: Job) -> None:
         if lora not in adapters[:place]:
             check_adapter(job, lora)
     one = next(_iterations(config))
-    held_out = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed)[0]["eval"]
-    check_held_out(held_out, one.data.max_length, one.prompts.eval_prompts)
+    prompts, _ = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed, job.encodings)
+    check_held_out(prompts["eval"], one.data.max_length, one.prompts.eval_prompts)
 
 
 def _iterations(config: Config) -> Iterator[Config]:

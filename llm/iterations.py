@@ -44,6 +44,7 @@ def config_of(config: Config, t: int, player: str, policies: Mapping[str, Sequen
         "samples_dir": str(folders.store("samples")),
         "answers_dir": str(folders.store("answers")),
         "scores_dir": str(folders.store("scores")),
+        "encoded_dir": str(folders.store("encoded")),
     }
     draft.sections["model"] |= {
         "model_name_or_path": own[-1],

@@ -24,13 +24,22 @@ class Folders(Section):
     scores_dir: str | None = key(
         None, "where log-probabilities are kept; <output_dir>/scores unless given", scope="run", free=True
     )
+    encoded_dir: str | None = key(
+        None, "where pairs and prompts are kept as token ids; <output_dir>/encoded unless given",
+        scope="run", free=True,
+    )  # fmt: skip
 
     @property
     def home(self) -> Path:
         """The run's folder."""
         return Path(self.output_dir).expanduser()
 
-    def store(self, what: Literal["samples", "answers", "scores"]) -> Path:
-        """Return the folder of all stores of responses, of answers or of log-probabilities."""
-        given = {"samples": self.samples_dir, "answers": self.answers_dir, "scores": self.scores_dir}[what]
+    def store(self, what: Literal["samples", "answers", "scores", "encoded"]) -> Path:
+        """Return the folder of all that is kept by content: responses, answers, log-probabilities or token ids."""
+        given = {
+            "samples": self.samples_dir,
+            "answers": self.answers_dir,
+            "scores": self.scores_dir,
+            "encoded": self.encoded_dir,
+        }[what]
         return self.home / what if given is None else Path(given).expanduser()

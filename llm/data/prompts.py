@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from itertools import count, islice
+from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
 
+from mnpo.common.digests import SIZE
 from mnpo.llm.config import Data, Prompts
-from mnpo.llm.data.encoding import Encoder
+from mnpo.llm.data.encoding import Encoder, tokenizer_digest
 from mnpo.llm.data.formats import Malformed, Text, as_row, asked
-from mnpo.llm.data.pairs import Report, describe
-from mnpo.llm.data.sources import raw_rows
+from mnpo.llm.data.ids import ids_digests, list_lengths
+from mnpo.llm.data.kept import Encodings, Table
+from mnpo.llm.data.pairs import BLOCK, Block, Report, describe
+from mnpo.llm.data.schema import PROMPTS, arrow_schema
+from mnpo.llm.data.sources import Raw, content_of, raw_rows
+from mnpo.llm.data.tables import batches
+from mnpo.llm.storage.mapped import let_go
+from mnpo.llm.storage.store import Digests, Places, as_digests
 
 #: Columns that may hold a prompt, in this order.
 COLUMNS = ("prompt", "messages", "turns", "instruction", "question")
@@ -35,9 +44,66 @@ class Prompt:
     ids: tuple[int, ...]
 
 
+class PromptList(Sequence[Prompt]):
+    """Prompts that lie in a table; each comes into being when it is looked at.
+
+    Args:
+        table: `mnpo.llm.data.schema.PROMPTS`.
+        places: which rows, in this order; all unless given.
+    """
+
+    def __init__(self, table: Dataset, places: Places | None = None) -> None:
+        self._table = table
+        self._rows = table.with_format("arrow")
+        self._places = np.arange(len(table)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Prompt: ...
+    @overload
+    def __getitem__(self, place: slice) -> PromptList: ...
+    def __getitem__(self, place: int | slice) -> Prompt | PromptList:
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        return next(self._prompts(self._places[[place]]))
+
+    def __iter__(self) -> Iterator[Prompt]:
+        for start in range(0, len(self), BLOCK):
+            yield from self._prompts(self._places[start : start + BLOCK])
+            let_go()
+
+    def take(self, places: Places) -> PromptList:
+        """Return those at some places, in that order."""
+        return PromptList(self._table, self._places[places])
+
+    def digests(self) -> Digests:
+        """Return a digest of the token ids of each, (N,)."""
+        ids = batches(self._table, ["prompt_ids"])
+        found = [ids_digests(table.column(0)) for table in ids]
+        return (np.concatenate(found) if found else as_digests([]))[self._places]
+
+    def texts(self) -> Iterator[list[str]]:
+        """Yield the prompts' texts as they stand in data sets, some at a time."""
+        for start in range(0, len(self), BLOCK):
+            rows = self._rows[self._places[start : start + BLOCK].tolist()]
+            yield rows.column("prompt").to_pylist()
+            let_go()
+
+    def lengths(self) -> Places:
+        """Return how many tokens each has, (N,)."""
+        found = [list_lengths(table.column(0)) for table in batches(self._table, ["prompt_ids"])]
+        return np.concatenate(found)[self._places] if found else np.empty(0, dtype=np.int64)
+
+    def _prompts(self, places: Places) -> Iterator[Prompt]:
+        rows = self._rows[places.tolist()].to_pylist()
+        return (Prompt(row["row"], json.loads(row["prompt"]), tuple(row["prompt_ids"])) for row in rows)
+
+
 def read_prompts(
-    data: Data, wanted: Prompts, tokenizer: Any, seed: int
-) -> tuple[dict[str, list[Prompt]], dict[str, Report]]:
+    data: Data, wanted: Prompts, tokenizer: Any, seed: int, encodings: Encodings | None = None
+) -> tuple[dict[str, PromptList], dict[str, Report]]:
     """Return the prompts of this iteration, "train", and the held-out ones, "eval".
 
     Texts become user turns if the tokenizer has a chat template. What is empty, malformed, repeated or longer than
@@ -48,6 +114,7 @@ def read_prompts(
         wanted: which prompts.
         tokenizer: the policy's.
         seed: of the choice of held-out ones.
+        encodings: where they are kept as token ids; in memory unless given.
 
     Raises:
         ValueError: no prompts to be had, or too few for what is asked of them.
@@ -62,20 +129,24 @@ def read_prompts(
     if wanted.eval_prompt_dataset_name or wanted.eval_prompt_dataset_split:
         held = wanted.eval_prompt_dataset_name or name
         sources["eval"] = (held, own[0], wanted.eval_prompt_dataset_split)
-    read = {part: _read(data, wanted.max_prompts, *source, tokenizer) for part, source in sources.items()}
-    prompts = {part: found for part, (found, _) in read.items()}
+    kept = encodings or Encodings()
+    read = {
+        part: _read(data, wanted.max_prompts, source, tokenizer, kept) for part, source in sources.items()
+    }
+    prompts = {part: PromptList(found.rows) for part, found in read.items()}
     if "eval" not in prompts:
         prompts |= _hold_out(wanted.eval_prompts, prompts["train"], seed)
-    elif wanted.eval_prompts >= 1:
-        prompts["eval"] = prompts["eval"][: int(wanted.eval_prompts)]
-    tested = {prompt.ids for prompt in prompts["eval"]}
-    prompts["train"] = [prompt for prompt in prompts["train"] if prompt.ids not in tested]
+    else:
+        if wanted.eval_prompts >= 1:
+            prompts["eval"] = prompts["eval"][: int(wanted.eval_prompts)]
+        tested = np.isin(prompts["train"].digests(), prompts["eval"].digests())
+        prompts["train"] = prompts["train"].take(np.flatnonzero(~tested))
     if wanted.prompt_part is not None:
         prompts["train"] = in_part(prompts["train"], wanted.prompt_part)
-    return prompts, {part: report for part, (_, report) in read.items()}
+    return prompts, {part: found.report for part, found in read.items()}
 
 
-def in_part(prompts: list[Prompt], place: Sequence[int]) -> list[Prompt]:
+def in_part(prompts: PromptList, place: Sequence[int]) -> PromptList:
     """Return those of one iteration.
 
     Args:
@@ -99,8 +170,10 @@ def check_room(prompts: Sequence[Prompt], max_length: int) -> None:
     Raises:
         ValueError: names the first.
     """
-    for prompt in prompts:
-        if len(prompt.ids) >= max_length:
+    lengths = prompts.lengths() if isinstance(prompts, PromptList) else [len(p.ids) for p in prompts]
+    for place, length in enumerate(lengths):
+        if length >= max_length:
+            prompt = prompts[place]
             raise ValueError(
                 f"prompt {prompt.number} has {len(prompt.ids)} tokens, which leaves no room within max_length "
                 f"{max_length}"
@@ -120,41 +193,74 @@ def check_held_out(prompts: Sequence[Prompt], max_length: int, asked: float) -> 
     check_room(prompts, max_length)
 
 
-def _hold_out(share: float, prompts: list[Prompt], seed: int) -> dict[str, list[Prompt]]:
+def _hold_out(share: float, prompts: PromptList, seed: int) -> dict[str, PromptList]:
     held = int(share if share >= 1 else round(share * len(prompts)))
     if held >= len(prompts):
         raise ValueError(f"eval_prompts must leave prompts to train on; found {held} of {len(prompts)}")
     order = np.random.default_rng(seed).permutation(len(prompts))
-    return {"eval": [prompts[i] for i in sorted(order[:held])], "train": [prompts[i] for i in order[held:]]}
+    return {"eval": prompts.take(np.sort(order[:held])), "train": prompts.take(order[held:])}
 
 
 def _read(
-    data: Data, most: int | None, name: str, part: str | None, split: str | None, tokenizer: Any
-) -> tuple[list[Prompt], Report]:
-    encoder, report = Encoder(tokenizer), Report()
-    found: list[Prompt] = []
-    seen: set[tuple[int, ...]] = set()
-    for number, raw in islice(raw_rows(name, part, split), most):
-        report.read += 1
+    data: Data, most: int | None, source: tuple[str, str | None, str | None], tokenizer: Any, kept: Encodings
+) -> Table:
+    column, chat = data.columns.get("prompt"), tokenizer.chat_template is not None
+
+    def key() -> dict[str, Any]:
+        return {
+            "prompts": content_of(*source),
+            "read": [most, column],
+            "tokenizer": tokenizer_digest(tokenizer),
+            "max_prompt_length": data.max_prompt_length,
+        }
+
+    def encode(share: tuple[int, int]) -> Iterator[Block]:
+        rows, (mine, world) = iter(islice(raw_rows(*source), most)), share
+        encoder = Encoder(tokenizer)
+        for place in count():
+            batch = list(islice(rows, BLOCK))
+            if not batch:
+                return
+            if place % world == mine:
+                yield _encoded(batch, encoder, column, chat, data.max_prompt_length)
+
+    seen: set[bytes] = set()
+
+    def once(rows: pa.Table, report: Report) -> pa.Table:
+        first = []
+        for digest in ids_digests(rows.column("prompt_ids")).view(f"V{SIZE}").tolist():
+            first.append(digest not in seen)
+            seen.add(digest)
+        if not all(first):
+            report.dropped["repeated"] += len(first) - sum(first)
+        return rows.filter(pa.array(first, pa.bool_()))
+
+    def check(report: Report) -> None:
+        if not report.kept:
+            raise ValueError(f"dataset {source[0]} has no prompt that can be used: {describe(report)}")
+
+    return kept.table(key, PROMPTS, encode, sift=once, check=check)
+
+
+def _encoded(batch: Sequence[Raw], encoder: Encoder, column: str | None, chat: bool, longest: int) -> Block:
+    report, usable = Report(read=len(batch)), []
+    for number, raw in batch:
         try:
             if isinstance(raw, Malformed):
                 raise raw
-            text = _prompt_of(raw, data.columns.get("prompt"), tokenizer.chat_template is not None)
-            ((ids, _),) = encoder.tokens([encoder.render(text, [])])
+            text = _prompt_of(raw, column, chat)
+            usable.append((number, text, encoder.render(text, [])))
         except Malformed as reason:
             report.drop("empty" if str(reason).startswith("empty") else "malformed", number, str(reason))
-            continue
-        key = tuple(ids)
-        kind = "too long" if len(ids) > data.max_prompt_length else "repeated" if key in seen else None
-        if kind is not None:
-            report.drop(kind, number, kind)
-            continue
-        seen.add(key)
-        found.append(Prompt(number, text, key))
-    report.kept = len(found)
-    if not found:
-        raise ValueError(f"dataset {name} has no prompt that can be used: {describe(report)}")
-    return found, report
+    found = encoder.tokens([rendered for _, _, rendered in usable])
+    entries = [
+        {"row": number, "prompt": as_json(text), "prompt_ids": ids}
+        for (number, text, _), (ids, _) in zip(usable, found, strict=True)
+        if len(ids) <= longest
+    ]
+    if len(entries) < len(usable):
+        report.dropped["too long"] += len(usable) - len(entries)
+    return pa.Table.from_pylist(entries, schema=arrow_schema(PROMPTS)), report
 
 
 def _prompt_of(raw: Mapping[str, Any], column: str | None, chat: bool) -> Text:

@@ -66,6 +66,13 @@ def _prompt_ids(written: str, read: str) -> Column:
     return _column("prompt_ids", _IDS, about, written, read)
 
 
+#: Prompts as token ids, found again by what they were made of: `<output_dir>/encoded/<digest>`.
+PROMPTS = (
+    _row("sample, evaluate, score", "sample, evaluate, score"),
+    _prompt("sample, evaluate, score", "sample, evaluate, score"),
+    _prompt_ids("sample, evaluate, score", "sample, evaluate"),
+)
+
 #: Responses to prompts: `<output_dir>/prompts-and-responses`.
 SAMPLES = (
     _row("sample", "annotate, people"),
@@ -104,7 +111,7 @@ NUMBERS = (
     _number("weight", "how often the pair counts, at least 0"),
 )
 
-#: Preference pairs as token ids: `<output_dir>/preferences` of `annotate`, `<output_dir>/pairs` of `score`.
+#: Preference pairs as token ids: `<output_dir>/preferences` of `annotate`, `<output_dir>/encoded/<digest>` of data.
 PAIRS = (
     _column("row", pa.int64(), "of data the row's number in its source, of pairs that were made their own; from 1",
             _PAIRED, "fit, people"),
@@ -121,6 +128,13 @@ PAIRS = (
     _column("<estimate>_ids", _IDS, "token ids of a response to another prompt, for an estimate such as KTO's kl",
             "score", "score, fit", optional=True),
 )  # fmt: skip
+
+#: Pairs as an external anchor's own tokenizer reads them: `<output_dir>/encoded/<digest>`.
+READ_BY = (
+    _prompt_ids("score", "score"),
+    _column("chosen_ids", _IDS, "token ids of chosen, with its end unless it was cut", "score", "score"),
+    _column("rejected_ids", _IDS, "token ids of rejected", "score", "score"),
+)
 
 #: Pairs with their log-probabilities: `<output_dir>/scored`.
 SCORED = (
@@ -142,7 +156,6 @@ TABLES = {
     "prompts-and-responses": SAMPLES,
     "annotations": ANNOTATIONS,
     "preferences": PAIRS,
-    "pairs": PAIRS,
     "scored": SCORED,
     "held-out": HELD_OUT,
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.choices import choose
+from mnpo.common.digests import file_digest
 from mnpo.llm.data import made
 from mnpo.llm.data.formats import COLUMNS, SCORED, Malformed, Row, as_row, first_line
 
@@ -80,6 +81,25 @@ def raw_rows(name: str, config: str | None = None, split: str | None = None) -> 
     return _file(name, path) if path.is_file() else _made(name)
 
 
+def content_of(name: str, config: str | None = None, split: str | None = None) -> list[Any]:
+    """Return what stands for the content of a source: equal if `raw_rows` gives the same rows.
+
+    Raises:
+        ValueError: no such data or split.
+    """
+    path = Path(name).expanduser()
+    if name.startswith(made.PREFIX) and not path.is_file():
+        return [name, split]
+    if path.is_file():
+        return [path.suffixes[-2:], file_digest(path), split]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        found = [[str(file.relative_to(path)), file_digest(file)] for file in files]
+        return [found, config, split]
+    rows = _dataset(name, path, config, split or "train")
+    return [name, config, split, rows._fingerprint]  # the Hub's, by its revision
+
+
 def _made(name: str) -> Iterable[Raw]:
     kind, _, count = name.removeprefix(made.PREFIX).partition(":")
     if kind not in ("pairs", "prompts") or not count.isdecimal():
@@ -129,7 +149,7 @@ def _object(row: Any) -> Mapping[str, Any] | Malformed:
     return row if isinstance(row, dict) else Malformed("not a JSON object")
 
 
-def _dataset(name: str, path: Path, config: str | None, split: str) -> Iterable[Mapping[str, Any]]:
+def _dataset(name: str, path: Path, config: str | None, split: str) -> Any:
     import datasets
 
     datasets.disable_progress_bars()

@@ -12,6 +12,7 @@ import torch
 
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Folders, Models
+from mnpo.llm.data.kept import Encodings
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.models import tiny
 from mnpo.llm.models.folders import check_policy, find, fingerprint, gguf_file
@@ -49,6 +50,11 @@ class Job:
     def home(self) -> Path:
         """The output folder."""
         return self.folders.home
+
+    @property
+    def encodings(self) -> Encodings:
+        """Where pairs and prompts are kept as token ids."""
+        return Encodings(self.folders.store("encoded"), self.processes)
 
     def find(self, name: str) -> Path:
         """Return the folder of a model; small ones and downloads are made by the first process.

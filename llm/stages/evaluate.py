@@ -64,7 +64,7 @@ def evaluate(
     tokenizer = job.tokenizer()
     if job.processes.first:
         clear_partials(job.home)
-    asked = read_prompts(data, prompts, tokenizer, compute.seed)[0]["eval"]
+    asked = read_prompts(data, prompts, tokenizer, compute.seed, job.encodings)[0]["eval"]
     check_held_out(asked, data.max_length, prompts.eval_prompts)
     trained = job.home / "model"
     policy = evaluation.eval_model or (str(trained) if trained.is_dir() else model.model_name_or_path)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from mnpo.common.files import read_json, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Update
+from mnpo.llm.data.tables import open_splits
 from mnpo.llm.models.folders import base_of, check_weights, is_adapter
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import configuration, load_model
@@ -31,6 +31,7 @@ from mnpo.llm.stages.identity import settings_of
 from mnpo.llm.stages.records import Fitted, Scores
 from mnpo.llm.stages.score import score
 from mnpo.llm.storage.manifests import check_same
+from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.checkpoints import drop_partial, last_checkpoint
 from mnpo.llm.training.tasks import Task
 from mnpo.llm.training.trainer import PairTrainer
@@ -98,7 +99,7 @@ def _train(
         drop_partial(folder)
         write_json(folder / "manifest.json", manifest)
     processes.wait()
-    splits = dict(load_from_disk(scored.folder))
+    splits = open_splits(Path(scored.folder))
     arguments = training_arguments(training, folder)
     set_seed(arguments.seed)  # what LoRA starts from is drawn here
     model = load_model(home, **job.model.loading)
@@ -115,6 +116,7 @@ def _train(
         share_prompts=job.model.share_prompts,
         packing=job.model.packing,
     )
+    trainer.add_callback(_LetGo())
     _show_progress(trainer, job.progress)
     checkpoint = last_checkpoint(folder)
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -289,6 +291,19 @@ def _merge(job: Job, adapter: Path) -> None:
         )
         if done.returncode:
             raise ValueError(f"cannot merge {adapter}: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
+
+
+class _LetGo(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Gives back the pages of the pairs that were read, now and then."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % 50 == 0:
+            let_go()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._predicted = getattr(self, "_predicted", 0) + 1
+        if self._predicted % 50 == 0:
+            let_go()
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not typed

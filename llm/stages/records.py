@@ -9,7 +9,7 @@ from mnpo.common.records import FileRecord, Record
 
 #: The stages' data sets, in the output folder; `mnpo.llm.data.schema.TABLES` has their columns.
 SAMPLES, ANNOTATIONS, PREFERENCES = "prompts-and-responses", "annotations", "preferences"
-PAIRS, SCORED, HELD_OUT = "pairs", "scored", "held-out"
+SCORED, HELD_OUT = "scored", "held-out"
 #: What is said where a fit finds none.
 NO_PAIRS = (
     "the configuration lacks dataset_name, and output_dir holds no preferences; "
@@ -173,18 +173,8 @@ class EncodedPairs(FileRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedSplits(FileRecord):
-    """What became of the pairs of each split, and digests of what is left, beside them."""
-
-    FILE: ClassVar[str] = "report.json"
-
-    rows: dict[str, RowReport]
-    digests: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class ScoresManifest(Record):
-    """What scored pairs are by content: digests of the splits and of each anchor's log-probabilities."""
+    """What scored pairs are by content: digests of the splits, and of what else each anchor's scores depend on."""
 
     pairs: dict[str, str]
     anchors: dict[str, str]

@@ -54,7 +54,7 @@ def sample(
     policy, tokenizer = job.policy(), job.tokenizer()
     if job.processes.first:
         clear_partials(job.home)
-    split, reports = read_prompts(data, prompts, tokenizer, compute.seed)
+    split, reports = read_prompts(data, prompts, tokenizer, compute.seed, job.encodings)
     asked = split["train"]
     if not asked:
         raise ValueError("no prompt is left to sample responses for: all of them are held out")

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-from datasets import Dataset, DatasetDict, load_from_disk
+import numpy.typing as npt
+import pyarrow as pa
+from datasets import Dataset
 
-from mnpo.common.digests import bytes_digest
-from mnpo.common.files import clear_partials
+from mnpo.common.digests import data_digest
+from mnpo.common.files import clear_partials, read_json, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import REFERENCE, Compute, Data, Folders, Models, Prompts, Update
-from mnpo.llm.data.batches import Request
-from mnpo.llm.data.encoding import Encoder
-from mnpo.llm.data.formats import Text, asked
-from mnpo.llm.data.pairs import Report, as_read_by, encode_rows
-from mnpo.llm.data.prompts import in_part, read_prompts
-from mnpo.llm.data.sources import read
-from mnpo.llm.data.tables import content_digest
+from mnpo.llm.data import schema
+from mnpo.llm.data.encoding import Encoder, tokenizer_digest
+from mnpo.llm.data.ids import Ids
+from mnpo.llm.data.pairs import SIDES, Block, blocks_read_by
+from mnpo.llm.data.tables import TableWriter, batches, mark_splits
 from mnpo.llm.models.job import Job
-from mnpo.llm.models.loading import load_tokenizer, vocabulary_fingerprint
-from mnpo.llm.stages.records import (
-    NO_PAIRS,
-    NO_SPLITS,
-    PAIRS,
-    PREFERENCES,
-    SCORED,
-    EncodedPairs,
-    EncodedSplits,
-    Scored,
-    Scores,
-    ScoresManifest,
-)
-from mnpo.llm.storage.datasets import keep_dataset
+from mnpo.llm.models.loading import load_tokenizer
+from mnpo.llm.stages.records import SCORED, Scored, Scores, ScoresManifest
+from mnpo.llm.stages.splits import Split, read_splits
 from mnpo.llm.training.anchors import is_external
-from mnpo.llm.training.columns import check_columns
-from mnpo.llm.training.further import with_further_responses
-from mnpo.llm.training.scores import log_probs, request_digest
+from mnpo.llm.training.further import other_responses
+from mnpo.llm.training.requests import Requests
+from mnpo.llm.training.scores import log_probs, store_of
 from mnpo.llm.training.tasks import Task
 
-_SIDES = ("chosen", "rejected")
+#: A record of what the scored pairs are, beside them.
+_MANIFEST = "manifest.json"
 
-Splits = dict[str, Dataset]
+#: Column -> log-probabilities, (N,).
+Columns = dict[str, npt.NDArray[np.float64]]
 
 
 def score(
@@ -61,7 +50,8 @@ def score(
 ) -> Scores:
     """Encode the data and compute every anchor's log-probabilities that are not known yet.
 
-    One anchor model is in memory at a time; with several processes each scores its share.
+    One anchor model is in memory at a time; with several processes each encodes and scores its share. Where the
+    output folder holds the same pairs with the same anchors' scores, nothing is read or written.
 
     Args:
         folders: everything is written below `output_dir`.
@@ -79,199 +69,158 @@ def score(
     task = Task.configured(update)
     job = Job.start(folders, model, compute, progress)
     named = model.policies()
-    anchors = {name: job.find(named[name]) for name in task.anchors(named)}
+    anchors = {name: Anchor.of(job, name, named[name]) for name in task.anchors(named)}
     tokenizer = job.tokenizer()
-    for name, folder in anchors.items():
-        if not is_external(name):
-            job.check_tokens(tokenizer, name, folder)
-    splits, encoded = _pairs(job, task, data, prompts, tokenizer)
-    records, digests = [], {}
-    for name, folder in anchors.items():
-        one, digests[name], splits = _with_scores(job, name, folder, splits)
-        records.append(one)
-    manifest = ScoresManifest(pairs=encoded.digests, anchors=digests)
-    target = job.home / SCORED
-    record = Scores(folder=str(target), manifest=manifest, rows=encoded.rows, anchors=records)
+    for name, anchor in anchors.items():
+        if anchor.tokenizer is None:
+            job.check_tokens(tokenizer, name, anchor.folder)
     if job.processes.first:
-        keep_dataset(DatasetDict(splits), target, "manifest.json", manifest.as_dict())
+        clear_partials(job.home)
+    job.processes.wait()
+    splits, reports = read_splits(job, task, data, prompts, tokenizer)
+    further = [[estimate.name, data.max_length] for estimate in task.estimated]
+    manifest = ScoresManifest(
+        pairs={name: data_digest(split.content(), further) for name, split in splits.items()},
+        anchors={name: anchor.content(job) for name, anchor in anchors.items()},
+    )
+    rows = {name: report.as_dict() for name, report in reports.items()}
+    there = job.processes.agree(lambda: _there(job, manifest))
+    if there is not None:
+        found = [replace(one, model=str(anchors[one.anchor].folder)) for one in there]
+    else:
+        scoring = _Scoring(job, task, data.max_length, splits)
+        found = [scoring.add(anchor) for anchor in anchors.values()]
+        if job.processes.first:
+            scoring.write(manifest)
+    record = Scores(folder=str(job.home / SCORED), manifest=manifest, rows=rows, anchors=found)
+    if job.processes.first:
         record.write(job.home)
     job.processes.wait()
     return record
 
 
-# --- pairs ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Anchor:
+    """Whose log-probabilities are computed.
 
-
-def _pairs(
-    job: Job, task: Task, data: Data, prompts: Prompts, tokenizer: Any
-) -> tuple[Splits, EncodedSplits]:
-    """Return the encoded splits, written by the first process and read by all."""
-    target = job.home / PAIRS
-    if job.processes.first:
-        clear_partials(job.home)
-        splits, reports = _encode(job, task, data, prompts, tokenizer)
-        record = EncodedSplits(
-            rows={name: report.as_dict() for name, report in reports.items()},
-            digests={name: content_digest(split) for name, split in splits.items()},
-        )
-        keep_dataset(DatasetDict(splits), target, EncodedSplits.FILE, record.as_dict())
-    job.processes.wait()
-    written = EncodedSplits.read(target)
-    assert written is not None
-    return dict(load_from_disk(str(target))), written
-
-
-def _encode(
-    job: Job, task: Task, data: Data, prompts: Prompts, tokenizer: Any
-) -> tuple[Splits, dict[str, Report]]:
-    def encoded(name: str, split: str | None) -> tuple[Dataset, Report]:
-        if is_encoded(Path(name)):
-            return read_encoded(Path(name), tokenizer, data.max_length)
-        rows = read(
-            name,
-            config=data.dataset_config_name,
-            split=split,
-            limit=data.max_samples,
-            columns=data.columns,
-        )
-        return encode_rows(
-            rows,
-            tokenizer,
-            max_length=data.max_length,
-            max_prompt_length=data.max_prompt_length,
-            drop_overlong=data.overlong == "drop",
-        )
-
-    seed = job.compute.seed
-    source = data.dataset_name or str(job.home / PREFERENCES)
-    if data.dataset_name is None and not is_encoded(Path(source)):
-        raise ValueError(NO_PAIRS)
-    train, report = encoded(source, data.dataset_split)
-    if prompts.prompt_part is not None and prompts.prompt_dataset_name in (None, data.dataset_name):
-        train = _of_this_part(data, prompts, tokenizer, seed, train, report)
-    splits, reports = {"train": train}, {"train": report}
-    if data.eval_dataset_name is not None or data.eval_split is not None:
-        name = data.eval_dataset_name or source
-        if data.eval_split is not None and is_encoded(Path(name)):
-            raise ValueError(NO_SPLITS)
-        splits["eval"], reports["eval"] = encoded(name, data.eval_split)
-    elif data.eval_size:
-        held = int(data.eval_size if data.eval_size >= 1 else round(data.eval_size * len(train)))
-        if not 1 <= held < len(train):
-            raise ValueError(f"eval_size must leave pairs to train on; found {held} of {len(train)} pairs")
-        order = np.random.default_rng(seed).permutation(len(train))
-        splits = {"train": train.select(np.sort(order[held:])), "eval": train.select(np.sort(order[:held]))}
-    splits = {name: with_further_responses(task, split, data.max_length) for name, split in splits.items()}
-    for split in splits.values():
-        check_columns(task, split.column_names)
-    for column in ("preference", "weight"):
-        known = {name: column in split.column_names for name, split in splits.items()}
-        if len(set(known.values())) > 1:
-            raise ValueError(
-                f"the column {column} must be in both the training and the held-out pairs or in neither: {known}"
-            )
-    return splits, reports
-
-
-def _of_this_part(
-    data: Data, prompts: Prompts, tokenizer: Any, seed: int, train: Dataset, report: Report
-) -> Dataset:
-    """Keep the pairs whose prompts are this iteration's; the others', and held-out ones, are not trained on."""
-    assert prompts.prompt_part is not None
-    whole = read_prompts(data, replace(prompts, prompt_part=None), tokenizer, seed)[0]
-    known = {_content(prompt.text): "prompt of another iteration" for prompt in whole["train"]}
-    known |= {_content(prompt.text): "held-out prompt" for prompt in whole["eval"]}
-    own = {_content(prompt.text) for prompt in in_part(whole["train"], prompts.prompt_part)}
-    contents = [_content(json.loads(text)) for text in train["prompt"]]
-    kept = [place for place, content in enumerate(contents) if content in own]
-    others = Counter(known.get(content, "prompt that is not sampled for") for content in contents)
-    others.subtract(Counter(known[contents[place]] for place in kept))
-    if not kept:
-        raise ValueError(
-            f"no pair of {data.dataset_name} has a prompt of this iteration: "
-            + ", ".join(f"{count} {reason}" for reason, count in (+others).items())
-            + "; prompt_use=all trains every iteration on all pairs"
-        )
-    report.dropped.update(+others)
-    report.kept = len(kept)
-    return train.select(kept)
-
-
-def _content(text: Text) -> str:
-    """What a prompt asks, whether it stands as a text or as the turn of a user."""
-    return json.dumps(asked(text), sort_keys=True)
-
-
-def is_encoded(folder: Path) -> bool:
-    """Tell whether a folder holds pairs as token ids, as `annotate` leaves them."""
-    return (folder / EncodedPairs.FILE).is_file()
-
-
-def read_encoded(folder: Path, tokenizer: Any, max_length: int) -> tuple[Dataset, Report]:
-    """Read pairs whose token ids are those that were sampled.
-
-    Raises:
-        ValueError: ids of another tokenizer, longer pairs than allowed, or no record of what they are.
+    Attributes:
+        name: what the model is called.
+        folder: of the model.
+        tokenizer: its own, if it is external.
     """
-    record = EncodedPairs.read(folder)
-    if record is None:
-        raise ValueError(f"{folder / EncodedPairs.FILE} cannot be read; annotate again")
-    if record.tokenizer != vocabulary_fingerprint(tokenizer):
-        raise ValueError(f"the pairs in {folder} are token ids of another tokenizer than the policy's")
-    if record.longest > max_length:
-        raise ValueError(
-            f"the pairs in {folder} have up to {record.longest} tokens; max_length is {max_length}"
+
+    name: str
+    folder: Path
+    tokenizer: Any = None
+
+    @classmethod
+    def of(cls, job: Job, name: str, named: str) -> Anchor:
+        """Find the model of an anchor."""
+        folder = job.find(named)
+        trusted = job.model.trust_remote_code
+        own = load_tokenizer(folder, trust_remote_code=trusted) if is_external(name) else None
+        return cls(name, folder, own)
+
+    def content(self, job: Job) -> str:
+        """Return a digest of what its log-probabilities depend on besides the pairs, in hexadecimal."""
+        key = store_of(job.folders.store("scores"), job.computed_by(self.folder)).key
+        return data_digest(key, None if self.tokenizer is None else tokenizer_digest(self.tokenizer))
+
+
+def _there(job: Job, manifest: ScoresManifest) -> list[Scored] | None:
+    """Return the anchors' records if the output folder holds what is wanted: all of it is reused."""
+    known = Scores.read(job.home)
+    if known is None or known.manifest != manifest:
+        return None
+    if read_json(job.home / SCORED / _MANIFEST) != manifest.as_dict():
+        return None
+    return [replace(one, scored=0, reused=one.scored + one.reused, seconds=0.0) for one in known.anchors]
+
+
+class _Scoring:
+    """The scores of all splits, one anchor after the other."""
+
+    def __init__(self, job: Job, task: Task, max_length: int, splits: Mapping[str, Split]) -> None:
+        self._job, self._max_length = job, max_length
+        self._splits = splits
+        self._rows = {name: split.rows() for name, split in splits.items()}
+        self._others = {name: split.others(task) for name, split in splits.items()}
+        self._requests: dict[str, dict[str, Requests]] = {}
+        self._found: dict[str, Columns] = {name: {} for name in splits}
+
+    def add(self, anchor: Anchor) -> Scored:
+        """Compute one anchor's log-probabilities."""
+        wanted = {
+            split: dict(self._wanted(anchor, split, rows)) for split, rows in self._rows.items()
+        }  # split -> column -> requests
+        parts = [requests for columns in wanted.values() for requests in columns.values()]
+        found = log_probs(self._job, anchor.name, anchor.folder, Requests.joined(parts))
+        values = iter(np.split(found.values, np.cumsum([len(part) for part in parts])[:-1]))
+        for split, columns in wanted.items():
+            for column in columns:
+                self._found[split][column] = next(values)
+        means = {side: float(np.mean(self._found["train"][f"{anchor.name}_{side}"])) for side in SIDES}
+        return Scored(
+            anchor=anchor.name,
+            model=str(anchor.folder),
+            scored=found.scored,
+            reused=found.reused,
+            seconds=found.seconds,
+            mean_chosen=means["chosen"],
+            mean_rejected=means["rejected"],
         )
-    return load_from_disk(str(folder)), Report.from_dict(record.report)
 
+    def write(self, manifest: ScoresManifest) -> None:
+        """Write the pairs with all columns of scores, some rows at a time."""
+        with whole_folder(self._job.home / SCORED) as partial:
+            for name in self._splits:
+                self._write_split(partial / name, name)
+            mark_splits(partial, list(self._splits))
+            write_json(partial / _MANIFEST, manifest.as_dict())
 
-# --- scores ---------------------------------------------------------------------------------------------------
+    def _write_split(self, folder: Path, name: str) -> None:
+        data, others, scores = self._rows[name], self._others[name], self._found[name]
+        further = [f"{estimate}_ids" for estimate in others]
+        answers = Ids(data, "chosen_ids") if others else None
+        start = 0
+        with TableWriter(folder, schema.SCORED, [*data.column_names, *further, *scores]) as writer:
+            for rows in batches(data):
+                here = slice(start, start + len(rows))
+                for estimate, places in others.items():
+                    assert answers is not None
+                    ids = other_responses(rows.column("prompt_ids"), answers, places[here], self._max_length)
+                    rows = rows.append_column(f"{estimate}_ids", ids)
+                for column, values in scores.items():
+                    rows = rows.append_column(column, pa.array(values[here]))
+                writer.append_table(rows)
+                start = here.stop
 
+    def _wanted(self, anchor: Anchor, name: str, rows: Dataset) -> Iterator[tuple[str, Requests]]:
+        """Yield columns of scores with the prompts and responses, as the anchor reads them."""
+        if anchor.tokenizer is not None:
+            read = self._read_by(anchor, name, rows)
+            for side in SIDES:
+                yield f"{anchor.name}_{side}", Requests.in_table(read, f"{side}_ids")
+            return
+        own = self._requests.setdefault(name, {})
+        for side in SIDES:
+            if side not in own:
+                own[side] = Requests.in_table(rows, f"{side}_ids")
+            yield f"{anchor.name}_{side}", own[side]
+        if anchor.name == REFERENCE:
+            for estimate, others in self._others[name].items():
+                further = Requests.in_table(rows, "chosen_ids", others, self._max_length)
+                yield f"{anchor.name}_{estimate}", further
 
-def _with_scores(job: Job, name: str, folder: Path, splits: Splits) -> tuple[Scored, str, Splits]:
-    """Return what was done, a digest of the scores, and the splits with the anchor's columns."""
-    encoder = None
-    if is_external(name):
-        encoder = Encoder(load_tokenizer(folder, trust_remote_code=job.model.trust_remote_code))
-    requests = {
-        split: dict(_requests(name, rows, encoder)) for split, rows in splits.items()
-    }  # split -> column -> requests
-    everything = [
-        request for columns in requests.values() for wanted in columns.values() for request in wanted
-    ]
-    found = log_probs(job, name, folder, everything)
-    keys: list[bytes] = []
-    means: dict[str, float] = {}
-    for split, columns in requests.items():
-        for column, wanted in columns.items():
-            digests = [request_digest(*request) for request in wanted]
-            keys += digests
-            values = [found.known[digest] for digest in digests]
-            splits[split] = splits[split].add_column(column, values)
-            if split == "train":
-                means[column] = float(np.mean(values))
-    record = Scored(
-        anchor=name,
-        model=str(folder),
-        scored=found.scored,
-        reused=found.reused,
-        seconds=found.seconds,
-        mean_chosen=means[f"{name}_chosen"],
-        mean_rejected=means[f"{name}_rejected"],
-    )
-    return record, bytes_digest(found.key.encode() + b"".join(keys)).hex(), splits
+    def _read_by(self, anchor: Anchor, name: str, rows: Dataset) -> Dataset:
+        """Return the pairs as token ids of an external anchor, encoded once."""
+        split = self._splits[name]
+        encoder = Encoder(anchor.tokenizer)
 
+        def key() -> dict[str, Any]:
+            return {"pairs read": split.content(), "tokenizer": tokenizer_digest(anchor.tokenizer)}
 
-def _requests(name: str, rows: Dataset, encoder: Encoder | None) -> Iterator[tuple[str, list[Request]]]:
-    """Yield columns of scores with token ids of prompts and responses, as the anchor reads them."""
-    for side in _SIDES:
-        if encoder is None:
-            yield f"{name}_{side}", list(zip(rows["prompt_ids"], rows[f"{side}_ids"], strict=True))
-        else:
-            yield f"{name}_{side}", [as_read_by(encoder, row, side) for row in rows]
-    if name == REFERENCE:
-        own = {"prompt_ids", *(f"{side}_ids" for side in _SIDES)}
-        for column in rows.column_names:
-            if column.endswith("_ids") and column not in own:
-                further = list(zip(rows["prompt_ids"], rows[column], strict=True))
-                yield f"{name}_{column.removesuffix('_ids')}", further
+        def encode(share: tuple[int, int]) -> Iterator[Block]:
+            return blocks_read_by(encoder, rows, share)
+
+        return self._job.encodings.table(key, schema.READ_BY, encode).rows

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 
 from mnpo.llm.config.model import CURRENT, REFERENCE
+from mnpo.llm.data.tables import batches
 from mnpo.llm.training.anchors import anchor_weights, blend
 from mnpo.llm.training.tasks import Task
 from mnpo.numerics import Array
@@ -110,9 +112,10 @@ def _both_sides(scored: Dataset, what: str) -> dict[str, Array]:
 
 
 def _column(scored: Dataset, name: str) -> Array:
-    values = np.array([np.nan if value is None else value for value in scored[name]], dtype=np.float64)
+    parts = [rows.column(0).cast(pa.float64()).to_numpy() for rows in batches(scored, [name])]
+    values = np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        row = scored["row"][int(bad[0])] if "row" in scored.column_names else int(bad[0]) + 1
+        row = scored[int(bad[0])]["row"] if "row" in scored.column_names else int(bad[0]) + 1
         raise ValueError(f"row {row} of the data has no {name}, which the objective needs")
     return values

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
 
-from mnpo.llm.data.batches import Request, in_batches
 from mnpo.llm.data.encoding import Encoder
 from mnpo.llm.data.formats import Malformed, Row, as_row
-from mnpo.llm.data.pairs import as_read_by, encode_rows
+from mnpo.llm.data.pairs import encode_rows, read_by
 from mnpo.llm.models.loading import find, load_model, load_tokenizer
 from mnpo.llm.training.anchors import is_external
 from mnpo.llm.training.columns import SIDES, anchors_in, check_columns, fit_columns
 from mnpo.llm.training.further import with_further_responses
 from mnpo.llm.training.logprobs import attached
+from mnpo.llm.training.requests import Requests
 from mnpo.llm.training.scores import batch_log_probs
 from mnpo.llm.training.tasks import Task
+from mnpo.numerics import Array
 
 #: Responses that an anchor scores at once.
 _BATCH = 8
@@ -126,7 +128,7 @@ def _rows(table: Dataset) -> Iterator[Row | tuple[int, Malformed]]:
 
 def _scored(
     name: str, given: Any, task: Task, table: Dataset, device: Callable[[], torch.device]
-) -> Iterator[tuple[str, list[float]]]:
+) -> Iterator[tuple[str, Array]]:
     """Yield columns of log-probabilities under one anchor."""
     model, tokenizer = given if isinstance(given, tuple) else (given, None)
     if isinstance(model, str | Path):
@@ -139,36 +141,27 @@ def _scored(
         )
     if is_external(name) and tokenizer is None:
         raise ValueError(f"anchor {name} has a tokenizer of its own: give (model, tokenizer)")
-    encoder = Encoder(tokenizer) if is_external(name) else None
-    wanted: dict[str, Iterable[Request]] = {
-        f"{name}_{side}": (
-            zip(table["prompt_ids"], table[f"{side}_ids"], strict=True)
-            if encoder is None
-            else (as_read_by(encoder, row, side) for row in table)
-        )
-        for side in SIDES.values()
-    }
+    if is_external(name):
+        table = read_by(Encoder(tokenizer), table)
+    sides = {f"{name}_{side}": f"{side}_ids" for side in SIDES.values()}
     if name == "reference":
-        for estimate in task.estimated:
-            further = zip(table["prompt_ids"], table[f"{estimate.name}_ids"], strict=True)
-            wanted[f"{name}_{estimate.name}"] = further
-    for column, requests in wanted.items():
-        yield column, _log_probs(name, model, list(requests))
+        sides |= {f"{name}_{estimate.name}": f"{estimate.name}_ids" for estimate in task.estimated}
+    for column, response in sides.items():
+        yield column, _log_probs(name, model, Requests.in_table(table, response))
 
 
-def _log_probs(name: str, model: nn.Module, requests: Sequence[Request]) -> list[float]:
-    """Return log-probabilities in nats; the model stays as it was."""
+def _log_probs(name: str, model: nn.Module, requests: Requests) -> Array:
+    """Return log-probabilities in nats, (N,); the model stays as it was."""
     training = model.training
     device = next(model.parameters()).device
-    order = sorted(range(len(requests)), key=lambda place: -sum(map(len, requests[place])))
-    values = [0.0] * len(requests)
+    values = np.zeros(len(requests))
+    order = np.argsort(-requests.lengths, kind="stable")
     model.eval()
     try:
         with attached(model):
-            for places in in_batches(order, _BATCH):
-                found = batch_log_probs(model, [requests[place] for place in places], device=device)
-                for place, value in zip(places, found, strict=True):
-                    values[place] = value
+            for start in range(0, len(order), _BATCH):
+                places = order[start : start + _BATCH]
+                values[places] = batch_log_probs(model, requests.batch(places), device=device)
     except ValueError as error:
         raise ValueError(f"anchor {name}: {error}") from None
     finally:

@@ -6,40 +6,60 @@ A score belongs to a model's content, the way it was computed, and the token ids
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import nn
 
-from mnpo.common.digests import bytes_digest
-from mnpo.llm.data.batches import Request, as_trees, in_batches, laid_out
+from mnpo.common.digests import SIZE
+from mnpo.llm.data.batches import Request, as_trees, laid_out
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_model
 from mnpo.llm.runtime.memory import release
-from mnpo.llm.storage.store import Store
+from mnpo.llm.storage.store import Digests, Places, Store
 from mnpo.llm.training.collator import Rows
 from mnpo.llm.training.logprobs import attach, log_probs_of
+from mnpo.llm.training.requests import Batches, Requests, request_digest
+
+__all__ = [
+    "LogProbs",
+    "batch_log_probs",
+    "log_probs",
+    "missing",
+    "request_digest",
+    "score",
+    "store_of",
+]
 
 
 class LogProbs(NamedTuple):
     """Log-probabilities under one model, and what they took.
 
     Attributes:
-        known: digest of a request -> log-probability in nats, of all that is kept.
+        digests: of the requests, (N,).
+        values: log-probabilities of the responses in nats, (N,).
         key: of the store.
         scored, reused: how many responses were scored, and found.
         seconds: wall clock.
     """
 
-    known: Mapping[bytes, float]
+    digests: Digests
+    values: npt.NDArray[np.float64]
     key: str
     scored: int
     reused: int
     seconds: float
+
+    @property
+    def known(self) -> Mapping[bytes, float]:
+        """Digest of a request -> log-probability in nats."""
+        digests = self.digests.view(f"V{SIZE}").tolist()
+        return dict(zip(digests, self.values.tolist(), strict=True))
 
 
 def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) -> LogProbs:
@@ -49,18 +69,18 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
         job: the stage at work; each process scores its share.
         name: what the model is called.
         folder: of the model.
-        requests: token ids of prompts and responses.
+        requests: token ids of prompts and responses; those that lie in tables are `Requests`.
 
     Raises:
         ValueError: a log-probability that is not finite.
     """
     start = time.monotonic()
     processes = job.processes
+    wanted = requests if isinstance(requests, Requests) else Requests.of(requests)
     store = store_of(job.folders.store("scores"), job.computed_by(folder))
-    batches = processes.agree(lambda: missing(requests, store, job.compute.scoring_batch_size))
-    count = sum(map(len, batches))
-    mine = batches[processes.rank :: processes.world]
-    if mine:
+    places = processes.agree(lambda: missing(wanted, store))
+    mine = Batches(wanted, places, job.compute.scoring_batch_size)[processes.rank :: processes.world]
+    if len(mine):
         model = load_model(folder, **job.model.loading).to(processes.device)
         attach(model, chunk=job.model.logprob_chunk)
         try:
@@ -78,13 +98,9 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
         del model
         release()
     processes.wait()
-    reused = len({request_digest(*request) for request in requests}) - count
-    return LogProbs(store.load(), store.key, count, reused, time.monotonic() - start)
-
-
-def request_digest(prompt: Sequence[int], response: Sequence[int]) -> bytes:
-    """Return a digest of a prompt's and a response's token ids."""
-    return bytes_digest(np.concatenate([[len(prompt)], prompt, response]).astype("<i8").tobytes())
+    values = store.kept().numbers(wanted.digests)
+    reused = len(np.unique(wanted.digests)) - len(places)
+    return LogProbs(wanted.digests, values, store.key, len(places), reused, time.monotonic() - start)
 
 
 def store_of(folder: Path, key: Mapping[str, Any]) -> Store:
@@ -92,16 +108,15 @@ def store_of(folder: Path, key: Mapping[str, Any]) -> Store:
     return Store(folder, key, pa.float64())
 
 
-def missing(requests: Iterable[Request], store: Store, batch_size: int) -> list[list[Request]]:
-    """Return batches of what a store lacks, each response once.
+def missing(requests: Requests, store: Store) -> Places:
+    """Return where the requests are that a store lacks, each once, in the order in which they are scored.
 
     Longest first, so that what does not fit in memory fails at once; ties by content. Batches are cut from the
     front and done in that order, so that a run that is continued forms exactly those that were left.
     """
-    wanted = {request_digest(*request): request for request in requests}
-    known = store.load()
-    order = sorted((d for d in wanted if d not in known), key=lambda d: (-sum(map(len, wanted[d])), d))
-    return in_batches([wanted[d] for d in order], batch_size)
+    digests, first = np.unique(requests.digests, return_index=True)
+    left = first[~store.kept().has(digests)]
+    return left[np.lexsort((requests.digests[left], -requests.lengths[left]))]
 
 
 def score(
@@ -118,7 +133,7 @@ def score(
 
     Args:
         model: on the device, with `mnpo.llm.training.logprobs.attach`.
-        batches: (prompt ids, response ids), from `missing`.
+        batches: (prompt ids, response ids), such as `mnpo.llm.training.requests.Batches`.
         store: takes the scores.
         device: where the model is.
         autocast: precision of the computation, where it is not that of the weights.

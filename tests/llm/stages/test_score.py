@@ -110,6 +110,8 @@ def test_scores_belong_to_content(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1  # a bit flips
     file.write_bytes(bytes(content))
+    assert score(config).anchors[0].scored == 0, "the pairs with their scores are still there"
+    shutil.rmtree(tmp_path / "run/scored")
     damaged = score(config).anchors[0]
     assert 0 < damaged.scored <= first.scored
     assert damaged.mean_chosen == pytest.approx(first.mean_chosen, rel=1e-6)
@@ -122,6 +124,7 @@ def test_scores_belong_to_content(tmp_path: Path) -> None:
     for kept in mine.glob("*.arrows"):
         kept.unlink()
     shutil.copy(file, mine)  # scores of another model under this one's name
+    shutil.rmtree(tmp_path / "run/scored")
     assert score(strange).anchors[0].scored == first.scored
     assert request_digest([1, 2], [3]) != request_digest([1], [2, 3])
 
