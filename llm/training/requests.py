@@ -30,18 +30,22 @@ class Requests(Sequence[Request]):
     Args:
         digests: (N,), those of `request_digest`.
         lengths: (N,), tokens of prompt and response.
+        prompts: (N,), digests that tell prompts apart.
         read: gives one by its place.
     """
 
-    def __init__(self, digests: Digests, lengths: Places, read: Callable[[int], Request]) -> None:
-        self.digests, self.lengths, self._read = digests, lengths, read
+    def __init__(
+        self, digests: Digests, lengths: Places, prompts: Digests, read: Callable[[int], Request]
+    ) -> None:
+        self.digests, self.lengths, self.prompts, self._read = digests, lengths, prompts, read
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> Self:
         """Return requests that are in memory."""
         digests = as_digests([request_digest(*request) for request in requests])
         lengths = np.array([len(prompt) + len(response) for prompt, response in requests], dtype=np.int64)
-        return cls(digests, lengths, requests.__getitem__)
+        asked = as_digests([request_digest(prompt, ()) for prompt, _ in requests])
+        return cls(digests, lengths, asked, requests.__getitem__)
 
     @classmethod
     def in_table(
@@ -73,7 +77,9 @@ class Requests(Sequence[Request]):
             return prompt.tolist(), answer.tolist()
 
         digests = request_digests(map(ids, range(len(lengths))))
-        return cls(digests, asked + lengths, read)
+        nothing = responses[0][:0] if len(responses) else np.empty(0, dtype=np.int32)
+        alone = request_digests((prompts[place], nothing) for place in range(len(lengths)))
+        return cls(digests, asked + lengths, alone, read)
 
     @classmethod
     def joined(cls, parts: Sequence[Requests]) -> Self:
@@ -86,7 +92,8 @@ class Requests(Sequence[Request]):
 
         digests = np.concatenate([as_digests([]), *(part.digests for part in parts)])
         lengths = np.concatenate([np.empty(0, dtype=np.int64), *(part.lengths for part in parts)])
-        return cls(digests, lengths, read)
+        asked = np.concatenate([as_digests([]), *(part.prompts for part in parts)])
+        return cls(digests, lengths, asked, read)
 
     def __len__(self) -> int:
         return len(self.digests)

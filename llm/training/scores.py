@@ -111,12 +111,17 @@ def store_of(folder: Path, key: Mapping[str, Any]) -> Store:
 def missing(requests: Requests, store: Store) -> Places:
     """Return where the requests are that a store lacks, each once, in the order in which they are scored.
 
-    Longest first, so that what does not fit in memory fails at once; ties by content. Batches are cut from the
-    front and done in that order, so that a run that is continued forms exactly those that were left.
+    Prompts with the longest responses first, so that what does not fit in memory fails at once; responses to the
+    same prompt follow each other, so that they can share it; ties by content. Batches are cut from the front and
+    done in that order, so that a run that is continued forms exactly those that were left.
     """
     digests, first = np.unique(requests.digests, return_index=True)
     left = first[~store.kept().has(digests)]
-    return left[np.lexsort((requests.digests[left], -requests.lengths[left]))]
+    prompts, prompt_of = np.unique(requests.prompts, return_inverse=True)
+    longest = np.zeros(len(prompts), dtype=np.int64)
+    np.maximum.at(longest, prompt_of, requests.lengths)  # of all, known or not: the order must not change
+    mine = prompt_of[left]
+    return left[np.lexsort((requests.digests[left], -requests.lengths[left], mine, -longest[mine]))]
 
 
 def score(

@@ -49,10 +49,19 @@ def test_other_rows_responses_are_cut_as_they_are_written() -> None:
 
 
 def test_a_run_that_goes_on_forms_the_batches_that_were_left(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """Longest first, ties by digest, each response once, whoever asks."""
+    """Prompts with the longest responses first, their responses together, each once, whoever asks."""
     expected = [(row["prompt_ids"], row["chosen_ids"]) for row in [*ROWS, *ROWS[:20]]]
     once = {request_digest(*request): request for request in expected}
-    order = sorted(once, key=lambda digest: (-sum(map(len, once[digest])), digest))
+    longest: dict[bytes, int] = {}
+    for prompt, answer in expected:
+        asked = request_digest(prompt, ())
+        longest[asked] = max(longest.get(asked, 0), len(prompt) + len(answer))
+
+    def place(digest: bytes) -> tuple[int, bytes, int, bytes]:
+        asked = request_digest(once[digest][0], ())
+        return -longest[asked], asked, -sum(map(len, once[digest])), digest
+
+    order = sorted(once, key=place)
     store = Store(tmp_path, {"a": 1}, pa.float64())
     requests = Requests.of(expected)
     whole = Batches(requests, missing(requests, store), 8)
