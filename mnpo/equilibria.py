@@ -197,7 +197,7 @@ def _newton(game: Game, start: Array | None) -> Found:
         GamePayoffs(game),
         np.array(np.broadcast_to(game.log_reference, shape)),
         np.array(np.broadcast_to(game.profile_tau[:, 0, 0], (game.slots,))),
-        unique=game.pairwise_matrix() is not None,
+        unique=(game.symmetric and game.oracle.contractive) or game.pairwise_matrix() is not None,
         start=start,
     )
     return Found(solution.log_policies, float(solution.residual.max()), int(solution.iterations.sum()))

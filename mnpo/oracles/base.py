@@ -35,14 +35,21 @@ class Oracle(ABC):
     players: int | None = None
     #: Whether all players are served alike and the order of the opponents is immaterial.
     exchangeable: bool = True
+    #: Whether q, against copies of one policy, falls where the policy grows: ⟨π − π', q(π) − q(π')⟩ ≤ 0 for all π, π'
+    #: (a contractive game, also called stable: Hofbauer & Sandholm 2009). Identical players then have exactly one
+    #: equilibrium in which they play alike at every τ > 0 (docs/concepts.md, "Equilibrium").
+    contractive: bool = False
     #: Leading axes of the oracle's own data; () for a single game.
     batch_shape: tuple[int, ...] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # An inherited `at` would drop what a subclass adds to the answers that it takes apart.
-        if "at" not in vars(cls) and not _ANSWERS.isdisjoint(vars(cls)):
-            cls.at = Oracle.at  # type: ignore[method-assign]
+        # An inherited `at` would drop what a subclass adds to the answers that it takes apart; nor does what follows
+        # from the inherited answers hold of other ones.
+        if not _ANSWERS.isdisjoint(vars(cls)):
+            for name in ("at", "contractive", "pairwise_matrix"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(Oracle)[name])
 
     @abstractmethod
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
@@ -132,6 +139,7 @@ class _Selected(Oracle):
         self._places = np.arange(whole.contexts)[contexts]
         self.contexts, self.responses = self._places.size, whole.responses
         self.players, self.exchangeable = whole.players, whole.exchangeable
+        self.contractive = whole.contractive
         self.batch_shape = whole.batch_shape
 
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:

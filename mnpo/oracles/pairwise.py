@@ -26,6 +26,9 @@ class Pairwise(Oracle):
             (smaller differences are rounding, and are split evenly).
     """
 
+    # ⟨d, P d⟩ = 0 for every d that sums to 0, since P + Pᵀ = 1.
+    contractive = True
+
     def __init__(self, matrix: npt.ArrayLike) -> None:
         wins = as_array(matrix, "matrix")
         if wins.ndim < 2 or wins.shape[-1] != wins.shape[-2]:

@@ -36,6 +36,9 @@ class PlackettLuce(Oracle):
         ValueError: not finite, or of the wrong shape; when first asked, tables that do not fit in memory.
     """
 
+    # The responses' times until they are called are independent, and the first wins: see docs/concepts.md.
+    contractive = True
+
     def __init__(self, utilities: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
         given = as_array(utilities, "utilities")
         if given.ndim == 0:

@@ -44,6 +44,7 @@ class Mixture(Oracle):
             )
         self.players = fixed.pop() if fixed else None
         self.exchangeable = all(oracle.exchangeable for oracle in oracles)
+        self.contractive = all(oracle.contractive for oracle in oracles)
         self.batch_shape = np.broadcast_shapes(*(oracle.batch_shape for oracle in oracles))
 
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:

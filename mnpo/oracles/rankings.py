@@ -39,6 +39,9 @@ class Rankings(Oracle):
         ValueError: levels not integers or of the wrong shape; weights negative or of the wrong length.
     """
 
+    # As if each response drew a place within its class, and the highest won: see docs/concepts.md.
+    contractive = True
+
     def __init__(self, levels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
         given = as_array(levels, "levels")
         if given.ndim < 2 or not np.array_equal(given, np.rint(given)):

@@ -25,6 +25,8 @@ class Reward(Oracle):
         ValueError: not finite.
     """
 
+    contractive = True
+
     def __init__(self, rewards: npt.ArrayLike) -> None:
         given = as_array(rewards, "rewards")
         self.rewards: Array = (
