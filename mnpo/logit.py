@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mnpo.descent import descend
 from mnpo.newton import FixedPoints, Payoffs, Places, covector, length
 from mnpo.numerics import Array, normalise_log
 
@@ -79,8 +80,11 @@ def solve_logit(
     left, trouble = np.arange(contexts), np.full(contexts, "", dtype=object)
     with np.errstate(all="ignore"):  # a guess that overflows is only a bad guess
         system = FixedPoints(payoffs, log_reference, tau, 0.0 if unique else FLOOR)
-        if unique or start is not None:
-            begin = system.reference if start is None else start.swapaxes(0, 1).reshape(points.shape)
+        begin = system.reference if start is None else start.swapaxes(0, 1).reshape(points.shape)
+        if unique:
+            converged, points = descend(system, begin)
+            left = left[~converged]
+        elif start is not None:
             level, polish = np.zeros(contexts), np.ones(contexts, dtype=bool)
             found = system.correct(left, begin, level, system.held(contexts), polish)
             points, left = found.x, left[~found.converged]

@@ -112,6 +112,19 @@ def covector(metric: Array, step: Array) -> Array:
     return np.concatenate([metric * step[:, :-1], step[:, -1:]], axis=-1)
 
 
+class Evaluated(NamedTuple):
+    """F and what it is made of at one point of each context, all (c, p, A)."""
+
+    #: F.
+    error: Array
+    #: π.
+    policies: Array
+    #: BR.
+    best: Array
+    #: q/τ.
+    scaled: Array
+
+
 class Corrected(NamedTuple):
     """What Newton's method made of guesses.
 
@@ -159,19 +172,24 @@ class FixedPoints:
 
     def residual(self, who: Places, x: Array) -> Array:
         """Return the largest |log π − log BR| at level 0, negligible responses aside, (c, N) -> (c,)."""
-        error, policies, _, _ = self._evaluate(who, x, np.zeros(who.size))
-        return np.where(policies > NEGLIGIBLE, np.abs(error), 0.0).max(axis=(-1, -2))
+        here = self.evaluate(who, x, np.zeros(who.size))
+        return np.where(here.policies > NEGLIGIBLE, np.abs(here.error), 0.0).max(axis=(-1, -2))
 
     def differentiate(self, who: Places, x: Array, level: Array) -> tuple[Array, Derivatives]:
         """Return F, (c, N), and its derivatives at a point of each of some contexts, (c, N) and (c,)."""
-        error, policies, best, scaled = self._evaluate(who, x, level)
+        there = self.evaluate(who, x, level)
+        return there.error.reshape(x.shape), self.linearise(who, there, level)
+
+    def linearise(self, who: Places, there: Evaluated, level: Array) -> Derivatives:
+        """Return the derivatives at points where F is known."""
+        _, policies, best, scaled = there
+        flat = (who.size, self.reference.shape[1])
         jacobian = self._of(who).jacobian(policies.swapaxes(0, 1))
         matrix = by_logarithms(jacobian, policies, best)
         matrix /= self._strength(level).repeat(self._shape[1], axis=1)
-        played = policies.reshape(x.shape)
-        drift = (scaled - (best * scaled).sum(axis=-1, keepdims=True)).reshape(x.shape)
-        metric = np.maximum(played, self._floor)
-        return error.reshape(x.shape), Derivatives(matrix, drift, metric, played > NEGLIGIBLE)
+        played = policies.reshape(flat)
+        drift = (scaled - (best * scaled).sum(axis=-1, keepdims=True)).reshape(flat)
+        return Derivatives(matrix, drift, np.maximum(played, self._floor), played > NEGLIGIBLE)
 
     def correct(self, who: Places, x: Array, level: Array, row: Array, polish: Flags) -> Corrected:
         """Newton's method in the hyperplane through each guess that is orthogonal to its row.
@@ -210,13 +228,13 @@ class FixedPoints:
                 row, polish, before = row[stays], polish[stays], before[stays]
         return found
 
-    def _evaluate(self, who: Places, x: Array, level: Array) -> tuple[Array, Array, Array, Array]:
-        """Return F, π, BR and q/τ, all (c, p, A)."""
+    def evaluate(self, who: Places, x: Array, level: Array) -> Evaluated:
+        """Return F and what it is made of, (c, N) and (c,)."""
         log_policies = x.reshape(-1, *self._shape)
         _, policies = normalise_log(log_policies)
         scaled = self._of(who).wins(policies.swapaxes(0, 1)).swapaxes(0, 1) / self._strength(level)
         log_best, best = normalise_log(self.reference[who].reshape(log_policies.shape) + scaled)
-        return log_policies - log_best, policies, best, scaled
+        return Evaluated(log_policies - log_best, policies, best, scaled)
 
     def _strength(self, level: Array) -> Array:
         """τ·e^level, (c,) -> (c, p, 1)."""

@@ -35,17 +35,17 @@ class Oracle(ABC):
     players: int | None = None
     #: Whether all players are served alike and the order of the opponents is immaterial.
     exchangeable: bool = True
-    #: Whether q, against copies of one policy, falls where the policy grows: ⟨π − π', q(π) − q(π')⟩ ≤ 0 for all π, π'
-    #: (a contractive game, also called stable: Hofbauer & Sandholm 2009). Identical players then have exactly one
-    #: equilibrium in which they play alike at every τ > 0 (docs/concepts.md, "Equilibrium").
+    #: Whether q against copies of one policy falls where the policy grows: ⟨π − π', q(π) − q(π')⟩ ≤ 0 for all π
+    #: and π' (a contractive game, also called stable: Hofbauer & Sandholm 2009). For each τ > 0 identical players
+    #: then have exactly one equilibrium in which they play alike (docs/concepts.md, "Equilibrium").
     contractive: bool = False
     #: Leading axes of the oracle's own data; () for a single game.
     batch_shape: tuple[int, ...] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # An inherited `at` would drop what a subclass adds to the answers that it takes apart; nor does what follows
-        # from the inherited answers hold of other ones.
+        # An inherited `at` would drop what a subclass adds to the answers that it takes apart, and what is known of
+        # the inherited answers need not hold of others.
         if not _ANSWERS.isdisjoint(vars(cls)):
             for name in ("at", "contractive", "pairwise_matrix"):
                 if name not in vars(cls):
