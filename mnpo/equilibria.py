@@ -134,6 +134,7 @@ def solve(
     gains, value, seconds = np.zeros(game.slots), np.zeros(game.slots), 0.0
     for block, weight, part in game.blocks():
         began = time.perf_counter()
+        part = part.by_matrix()
         found.append(METHODS[method](part, None if begin is None else begin[:, block]))
         seconds += time.perf_counter() - began
         # Players may differ in other contexts only.

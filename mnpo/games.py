@@ -24,7 +24,8 @@ from mnpo.numerics import (
 from mnpo.oracles import Heterogeneous, Oracle, Pairwise
 from mnpo.oracles.base import Contexts
 
-#: Contexts are taken in blocks of about this many pairs of responses: a block should fit in a processor's cache.
+#: Contexts are taken in blocks of about this many numbers, pairs of responses or what else the oracle handles at a
+#: time: a block should fit in a processor's cache.
 BLOCK = 1 << 18
 
 
@@ -171,7 +172,8 @@ class Game:
             The block, its share of the context weights, and the game of its contexts: this one if a block takes
             them all.
         """
-        size = max(1, BLOCK // (self.slots * self.actions) ** 2)
+        each = max(self.oracle.breadth, (self.slots * self.actions) ** 2)
+        size = max(1, BLOCK // (each * int(np.prod(self.batch_shape))))
         if size >= self.contexts:
             yield slice(0, self.contexts), 1.0, self
             return
@@ -270,6 +272,11 @@ class Game:
         That is so for a pairwise oracle with any number of players, and for any shared oracle with two.
         """
         return self._pairwise
+
+    def by_matrix(self) -> Game:
+        """Return the game with a pairwise oracle in the place of one that two players share: payoffs stay."""
+        matrix = self._pairwise if self.players == 2 and not isinstance(self.oracle, Pairwise) else None
+        return self if matrix is None else replace(self, oracle=Pairwise(np.clip(matrix, 0.0, 1.0)))
 
     def player_matrices(self) -> Array | None:
         """Return each player's own P of shape (..., 1 or n, X, A, A) if payoffs are pairwise, else None."""

@@ -94,6 +94,11 @@ class Oracle(ABC):
         """
         return _Selected(self, contexts)
 
+    @property
+    def breadth(self) -> int:
+        """Roughly how many numbers the oracle handles at a time for each context."""
+        return self.responses**2
+
     def win_probabilities(self, policies: Array) -> Array:
         """Return every player's win probabilities against all the others.
 

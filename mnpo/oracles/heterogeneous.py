@@ -47,6 +47,11 @@ class Heterogeneous(Oracle):
         """See `Oracle.gradient`; asks the player's own oracle."""
         return self.oracles[player].gradient(opponents, counts=counts)
 
+    @property
+    def breadth(self) -> int:
+        """See `Oracle.breadth`."""
+        return max(oracle.breadth for oracle in self.oracles)
+
     def at(self, contexts: Contexts) -> Heterogeneous:
         """See `Oracle.at`."""
         part = copy(self)

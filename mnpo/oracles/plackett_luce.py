@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from mnpo.numerics import Array, as_array, as_weights, check_memory, integer_power, products_of_others
 from mnpo.oracles.base import Contexts, Oracle, copies
 
-#: Spacing of the trapezoid rule. Its error is at most 2 e^{−2πθ/h}/cos θ for any θ < π/2 and any number of
-#: players (the integrand is analytic in |Im t| < π/2, where every factor is bounded by one): 1e-15 at 0.25.
-SPACING = 0.25
+#: Spacing of the trapezoid rule in t, and where it may end: x = e^{t − e^{−t − shift}} is e^{−38} on the left and
+#: e^{3.75} over the smallest rate on the right, both beyond rounding.
+SPACING, LEFT, RIGHT = 0.25, 3.5, 3.75
 #: Utilities further apart than this are moved together: e^{-40} is below the rounding of a probability.
 WIDEST_GAP = 40.0
 
@@ -24,9 +25,9 @@ class PlackettLuce(Oracle):
 
     With two players it is the Bradley–Terry model.
 
-    Exact payoffs without a tensor in n: with u = e^t,
-    P(y ≻ O) = ∫ e^{r(y)+t} e^{−e^{r(y)+t}} Π_j E_{y_j∼π_j}[e^{−e^{r(y_j)+t}}] dt, by the trapezoid rule with K
-    nodes. A call costs O(n·A·K) for one annotator; K grows with the range of the utilities.
+    Exact payoffs without a tensor in n: each response is called after an exponential time of rate e^r, and the
+    first one wins, P(y ≻ O) = ∫ e^{r(y)} e^{−e^{r(y)} x} Π_j E_{y_j∼π_j}[e^{−e^{r(y_j)} x}] dx over x > 0, by a
+    quadrature with K nodes (`_nodes`). A call costs O(n·A·K) for one annotator; K grows with the utilities' range.
 
     Args:
         utilities: r, (A,), (X, A), (V, X, A) for V annotators, or (..., V, X, A) for a batch of games.
@@ -48,26 +49,30 @@ class PlackettLuce(Oracle):
         *batch, annotators, self.contexts, self.responses = given.shape
         self.batch_shape = tuple(batch)
         self.weights = as_weights(weights, annotators, "weights")
+        self._tables: dict[int, tuple[Array, Array]] = {}
 
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.against`."""
-        survival = self._survival(opponents)
+        numbers = copies(opponents, counts)
+        tables = self._tables_for(sum(numbers) + 1)
+        survival = _survival(opponents, tables)
         group: Array | None = None
-        for j, count in enumerate(copies(opponents, counts)):
+        for j, count in enumerate(numbers):
             factor = integer_power(survival[..., j, :], count)
             group = factor if group is None else group * factor
         assert group is not None
-        return self._win(group[..., None, :])[..., 0, :, :]
+        return self._win(group[..., None, :], tables)[..., 0, :, :]
 
     def win_probabilities(self, policies: Array) -> Array:
         """See `Oracle.win_probabilities`. Linear in n: prefix times suffix products."""
-        return self._win(products_of_others(self._survival(policies), axis=-2))
+        tables = self._tables_for(policies.shape[-3])
+        return self._win(products_of_others(_survival(policies, tables), axis=-2), tables)
 
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`."""
-        survives, called = self._tables
-        survival = self._survival(opponents)
         numbers = copies(opponents, counts)
+        survives, called = tables = self._tables_for(sum(numbers) + 1)
+        survival = _survival(opponents, tables)
         powers = np.stack([integer_power(survival[..., j, :], c) for j, c in enumerate(numbers)], axis=-2)
         rest = products_of_others(powers, axis=-2)
         out = np.empty((len(numbers), self.contexts, self.responses, self.responses))
@@ -75,8 +80,7 @@ class PlackettLuce(Oracle):
             others = count * integer_power(survival[..., j, :], count - 1) * rest[..., j, :]
             others = others * self.weights[:, None, None]
             # (V, X, A, K) @ (V, X, K, A), summed over annotators.
-            weighted = called.swapaxes(-1, -2) * others[..., None, :]
-            out[j] = np.matmul(weighted, survives.swapaxes(-1, -2)).sum(axis=0)
+            out[j] = np.matmul(called * others[..., None, :], survives.swapaxes(-1, -2)).sum(axis=0)
         return out
 
     def at(self, contexts: Contexts) -> PlackettLuce:
@@ -84,40 +88,81 @@ class PlackettLuce(Oracle):
         part = copy(self)
         part.utilities = self.utilities[..., contexts, :]
         part.contexts = part.utilities.shape[-2]
-        if "_tables" in vars(self):
-            survives, called = self._tables
-            vars(part)["_tables"] = survives[..., contexts, :, :], called[..., contexts, :, :]
+        part._tables = {
+            grade: (survives[..., contexts, :, :], called[..., contexts, :, :])
+            for grade, (survives, called) in self._tables.items()
+        }
         return part
+
+    def pairwise_matrix(self) -> Array:
+        """Return Σ_v w_v σ(r_v(y) − r_v(y')), the mixture of Bradley–Terry models."""
+        matrix: Array | float = 0.0
+        for v, weight in enumerate(self.weights):
+            utility = self.utilities[..., v, :, :]
+            matrix = matrix + weight * expit(utility[..., :, None] - utility[..., None, :])
+        return np.asarray(matrix)
+
+    @property
+    def breadth(self) -> int:
+        """See `Oracle.breadth`: a table of all annotators."""
+        utilities = self.utilities
+        widest = float((utilities.max(axis=-1) - utilities.min(axis=-1)).max())
+        nodes = (2 * LEFT + RIGHT + min(widest, WIDEST_GAP * self.responses)) / SPACING
+        return int(utilities.shape[-3] * self.responses * nodes)
 
     def total_value(self, players: int) -> float:
         """Return 1: somebody wins."""
         return 1.0
 
-    @cached_property
-    def _tables(self) -> tuple[Array, Array]:
-        """Return (..., V, X, A, K) and (..., V, X, K, A), made when first asked: `at` may come before, in parts.
+    def _tables_for(self, players: int) -> tuple[Array, Array]:
+        """Return two tables (..., V, X, A, K), made when first asked: `at` may come before, in parts.
 
-        A node's time passes for y with rate e^r: the first is the chance that y has not yet been called, the second
-        the chance that it is called within the node's cell. The first call wins the group.
+        The first is the chance that y has not yet been called at a node, the second the chance that it is called
+        within the node's cell. They serve groups of up to 4, 16, 64, .. responses.
         """
-        utility = _without_wide_gaps(self.utilities)
-        nodes = np.arange(-38.0, -utility.min() + 4.0 + SPACING, SPACING)
-        check_memory((4, *utility.shape, nodes.size), "the table of Plackett–Luce survival probabilities")
-        # Beyond e^50 calls per unit of time nobody survives; the cap only keeps infinities out.
-        rate = np.exp(np.minimum(utility[..., :, None] + nodes, 50.0))
-        survives = np.exp(-rate)
-        return survives, np.ascontiguousarray((SPACING * rate * survives).swapaxes(-1, -2))
+        grade = max(1, math.ceil(math.log2(players) / 2))
+        if grade not in self._tables:
+            utility = _without_wide_gaps(self.utilities)
+            log_nodes, cells = _nodes(float(-utility.min()), 4**grade)
+            check_memory((4, *utility.shape, cells.size), "the table of Plackett–Luce survival probabilities")
+            # Beyond e^50 calls per unit of time nobody survives; the cap only keeps infinities out.
+            rate = np.exp(np.minimum(utility[..., :, None] + log_nodes, 50.0))
+            survives = np.exp(-rate)
+            rate *= cells
+            rate *= survives
+            self._tables[grade] = survives, rate
+        return self._tables[grade]
 
-    def _survival(self, policies: Array) -> Array:
-        """(..., m, X, A) -> (..., V, X, m, K): the chance that a policy's response is not yet called."""
-        return np.matmul(policies.swapaxes(-2, -3)[..., None, :, :, :], self._tables[0])
-
-    def _win(self, group: Array) -> Array:
+    def _win(self, group: Array, tables: tuple[Array, Array]) -> Array:
         """(..., V, X, n, K) -> (..., n, X, A): integrate against each response's calls, average annotators."""
-        wins = np.matmul(group, self._tables[1])
+        wins = np.matmul(group, tables[1].swapaxes(-1, -2))
         if self.weights.size == 1:
             return wins[..., 0, :, :, :].swapaxes(-2, -3)
         return np.einsum("v,...vxna->...nxa", self.weights, wins)
+
+
+def _survival(policies: Array, tables: tuple[Array, Array]) -> Array:
+    """(..., m, X, A) -> (..., V, X, m, K): the chance that a policy's response is not yet called."""
+    return np.matmul(policies.swapaxes(-2, -3)[..., None, :, :, :], tables[0])
+
+
+def _nodes(span: float, players: int) -> tuple[Array, Array]:
+    """Return nodes log x, (K,), and weights over x, (K,), for ∫ f dx over x > 0.
+
+    Payoffs are convex combinations of ∫ e^{r(y)} e^{−λx} dx = e^{r(y)}/λ, where λ, the sum of the group's rates,
+    lies between e^{−span} and n. So the rule has to be right for these, relative to 1/λ, and it is to 1e-15. It is
+    the trapezoid rule in t after x = e^{t − e^{−t − shift}} (Takahasi & Mori 1974), whose tails vanish doubly
+    exponentially on both sides. At times that count, from 1/n on, the map is e^t up to a small turn. There
+    |Im t| < π/2 would keep every factor below one, which makes the error about e^{−π²/spacing}.
+
+    Args:
+        span: how far utilities lie apart; the largest is 0.
+        players: the largest group, n.
+    """
+    shift = 1.0 + math.log(players)
+    t = np.arange(-shift - LEFT, span + RIGHT + SPACING, SPACING)
+    pull = np.exp(-t - shift)
+    return t - pull, SPACING * (1.0 + pull)
 
 
 def _without_wide_gaps(utilities: Array) -> Array:

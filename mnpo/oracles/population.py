@@ -44,7 +44,6 @@ class Mixture(Oracle):
             )
         self.players = fixed.pop() if fixed else None
         self.exchangeable = all(oracle.exchangeable for oracle in oracles)
-        self.contractive = all(oracle.contractive for oracle in oracles)
         self.batch_shape = np.broadcast_shapes(*(oracle.batch_shape for oracle in oracles))
 
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
@@ -59,6 +58,11 @@ class Mixture(Oracle):
         """See `Oracle.gradient`."""
         return self._mean([o.gradient(opponents, counts=counts, player=player) for o in self.oracles])
 
+    @property
+    def contractive(self) -> bool:  # type: ignore[override]
+        """See `Oracle.contractive`: if all members are."""
+        return all(oracle.contractive for oracle in self.oracles)
+
     def at(self, contexts: Contexts) -> Mixture:
         """See `Oracle.at`."""
         part = copy(self)
@@ -66,6 +70,15 @@ class Mixture(Oracle):
         part.contexts = part.oracles[0].contexts
         part.exchangeable = all(oracle.exchangeable for oracle in part.oracles)
         return part
+
+    @property
+    def breadth(self) -> int:
+        """See `Oracle.breadth`."""
+        return max(oracle.breadth for oracle in self.oracles)
+
+    def pairwise_matrix(self) -> Array:
+        """See `Oracle.pairwise_matrix`: the mean of the members' matrices."""
+        return self._mean([oracle.pairwise_matrix() for oracle in self.oracles])
 
     def total_value(self, players: int) -> float | None:
         """Return the weighted sum of the members' values, if all have one."""

@@ -126,7 +126,11 @@ class Rankings(Oracle):
             for y in range(self.responses):
                 here = place[:, :, y, None]
                 out[:, :, y, :] += np.einsum("jvx,vxz->jxz", strictly[..., y], (place < here).astype(float))
-                out[:, :, y, :] += np.einsum("jvx,vxz->jxz", sharing[..., y], (place == here).astype(float))
+                if self.strict:
+                    out[:, :, y, y] += sharing[..., y].sum(axis=1)
+                else:
+                    same = (place == here).astype(float)
+                    out[:, :, y, :] += np.einsum("jvx,vxz->jxz", sharing[..., y], same)
         return out
 
     def at(self, contexts: Contexts) -> Rankings:
@@ -138,6 +142,20 @@ class Rankings(Oracle):
         part.contexts = part._order.shape[-2]
         part.strict = bool((part._within - part._below == 1).all())
         return part
+
+    @property
+    def breadth(self) -> int:
+        """See `Oracle.breadth`."""
+        return self.weights.size * self.responses
+
+    def pairwise_matrix(self) -> Array:
+        """Return Σ_v w_v ([v places y' below y] + ½ [v ties them])."""
+        rows = []
+        for y in range(self.responses):
+            here = self._below[..., y, None]
+            wins = (self._below < here) + 0.5 * (self._below == here)
+            rows.append(np.einsum("v,...vxz->...xz", self.weights, wins))
+        return np.stack(rows, axis=-2)
 
     def total_value(self, players: int) -> float:
         """Return 1: somebody is picked."""

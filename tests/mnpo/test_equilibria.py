@@ -127,7 +127,8 @@ def test_contexts_are_solved_as_if_each_were_alone(kind, players, at_once, monke
     rng = np.random.default_rng(5)
     (data, make), reference = oracle_data(kind, rng), random_policies(rng, CONTEXTS, SIZE)
     game = Game(make(data), players, 0.03, reference, rng.random(CONTEXTS))
-    monkeypatch.setattr("mnpo.games.BLOCK", at_once * (game.slots * SIZE) ** 2)
+    each = max(game.oracle.breadth, (game.slots * SIZE) ** 2)
+    monkeypatch.setattr("mnpo.games.BLOCK", at_once * each)
     found = solve(game)
     alone = [solve(Game(make(data[..., x : x + 1, :]), players, 0.03, reference[x])) for x in range(CONTEXTS)]
     for x in range(CONTEXTS):

@@ -53,7 +53,7 @@ def test_blocks_cover_every_context_once(monkeypatch):
     ((block, share, whole),) = game.blocks()
     assert whole is game
     assert (block, share) == (slice(0, 7), 1.0)
-    monkeypatch.setattr("mnpo.games.BLOCK", 2 * 3**2)
+    monkeypatch.setattr("mnpo.games.BLOCK", 2 * game.oracle.breadth)
     blocks = list(game.blocks())
     assert [part.contexts for _, _, part in blocks] == [2, 2, 2, 1]
     assert np.concatenate([np.arange(7)[block] for block, _, _ in blocks]).tolist() == list(range(7))
