@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,85 +16,11 @@ from mnpo.gaps import exploitability_of
 from mnpo.numerics import Array, as_policies, normalise_log, safe_log
 from mnpo.rules import External, Reference, RegretMatchingPlus, Rule, UpdateRule
 from mnpo.steps import Feedback, RegretStep, Step, external_logs, laid_out
+from mnpo.trajectories import Trajectory
 
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """What a rule did on a game, or on a batch of games.
-
-    Axes: R recorded steps, ... the batch, p = 1 for a symmetric profile or n, X contexts, A responses.
-
-    Attributes:
-        game: the game whose equilibrium the rule aims at, in which gaps are measured.
-        rule: the rule.
-        steps: (R,), numbers of updates after which the figures were taken.
-        exploitability: (R, ..., p), of the last iterate.
-        average_exploitability: (R, ..., p), of the mean of π^0..π^t, or None if not asked for.
-        log_policies: (..., p, X, A), the last iterate.
-        average: (..., p, X, A), the mean policy, or None.
-        recorded_policies: (R, ..., p, X, A), or None if not asked for.
-        recorded_averages: (R, ..., p, X, A), the mean policies, or None.
-        oracle_calls: calls of the oracle per update.
-        diverged: (...), whether an iterate was not finite, or the policies were still moving at the end with a
-            gap above the first.
-    """
-
-    game: Game
-    rule: Rule
-    steps: npt.NDArray[np.int64]
-    exploitability: Array
-    average_exploitability: Array | None
-    log_policies: Array
-    average: Array | None
-    recorded_policies: Array | None
-    recorded_averages: Array | None
-    oracle_calls: int
-    diverged: npt.NDArray[np.bool_]
-
-    @property
-    def policies(self) -> Array:
-        """(..., n, X, A), the last iterate of every player."""
-        return np.array(self.game.everyone(np.exp(self.log_policies)))
-
-    @property
-    def gap(self) -> Array:
-        """(R, ...), NashConv = Σ_i exploitability_i; of two symmetric players the duality gap."""
-        return _sum_over_players(self.exploitability, self.game.players)
-
-    @property
-    def average_gap(self) -> Array | None:
-        """(R, ...), NashConv of the mean policy."""
-        if self.average_exploitability is None:
-            return None
-        return _sum_over_players(self.average_exploitability, self.game.players)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        average = self.average_gap
-        return {
-            "rule": self.rule.as_dict(),
-            "players": self.game.players,
-            "tau": self.game.player_tau.tolist(),
-            "responses": list(self.game.responses),
-            "steps": self.steps.tolist(),
-            "gap": self.gap.tolist(),
-            "average_gap": None if average is None else average.tolist(),
-            "oracle_calls": (self.steps * self.oracle_calls).tolist(),
-            "policies": self.policies.tolist(),
-            "average_policies": None if self.average is None else self.game.everyone(self.average).tolist(),
-            "diverged": self.diverged.tolist(),
-            **self._paths(),
-        }
-
-    def _paths(self) -> dict[str, Any]:
-        """Where the first player went, last and average iterate, if policies of one context were kept."""
-        kept, means = self.recorded_policies, self.recorded_averages
-        if kept is None or kept.ndim != 4 or kept.shape[-2] != 1:
-            return {}
-        return {
-            "path": kept[:, 0, 0].tolist(),
-            "average_path": None if means is None else means[:, 0, 0].tolist(),
-        }
+#: Two players are asked about by their matrix where it has at most so many times the numbers that the oracle
+#: handles.
+MATRIX_PAYS = 8
 
 
 def run(
@@ -125,11 +52,12 @@ def run(
         every: record the gap after this many updates (the start and the end are always recorded).
         average: also follow the mean of the iterates and its gap (a further oracle call where recorded).
         keep_policies: keep the recorded policies.
-        progress: called with the number of updates done, where recorded.
+        progress: called with the number of updates done, where recorded; in a game of many contexts, which are run
+            block by block, with the mean over contexts.
 
     Returns:
         The trajectory. Iterates that blow up are reported in `diverged`, not raised. Memory does not grow with
-        the number of updates, but with what is recorded.
+        the number of updates, but with what is recorded. Contexts do not interact: each costs what it costs alone.
 
     Raises:
         ValueError: steps or every out of range, a start that does not fit the game, externals missing.
@@ -138,8 +66,96 @@ def run(
         raise ValueError(f"steps must be at least 0 and every at least 1; found {steps} and {every}")
     outside = external_logs(game, rule, externals)
     log_policies = _start(game, rule, start)
-    policies = np.exp(log_policies)
     aim = target_game(game, rule, externals)
+    taken = sorted({*range(0, steps + 1, every), steps})
+    # Feedback draws its samples in all contexts at once.
+    blocks = game.blocks() if feedback is None else iter([(slice(0, game.contexts), 1.0, game)])
+    pieces: list[_Piece] = []
+    weights: list[float] = []
+
+    def tell(done: int, block: slice) -> None:
+        if progress is not None:
+            progress((steps * block.start + done * (block.stop - block.start)) // game.contexts)
+
+    for block, weight, part in blocks:
+        if feedback is None and part.actions**2 <= MATRIX_PAYS * part.oracle.breadth:
+            part = part.by_matrix()
+        pieces.append(
+            _run(
+                part,
+                aim if weight == 1.0 else aim.at(block),
+                rule,
+                log_policies[..., block, :],
+                [logs[..., block, :] for logs in outside],
+                feedback,
+                taken,
+                average,
+                keep_policies,
+                partial(tell, block=block),
+            )
+        )
+        weights.append(weight)
+    with np.errstate(all="ignore"):
+        exploitability = _weighted(weights, [piece.exploitability for piece in pieces])
+        first, last = exploitability[0].sum(-1), exploitability[-1].sum(-1)
+        finite = np.all([piece.finite for piece in pieces], axis=0) & np.isfinite(exploitability).all(
+            axis=(0, -1)
+        )
+        # A point at which the rule stands still is no divergence, wherever it is.
+        moves = np.any([piece.moves for piece in pieces], axis=0)
+        diverged = ~finite | (moves & (last > np.maximum(first * (1 + 1e-6), 1e-9)))
+    return Trajectory(
+        game=aim,
+        rule=rule,
+        steps=np.asarray(taken, dtype=np.int64),
+        exploitability=exploitability,
+        average_exploitability=_weighted(weights, [p.average_exploitability for p in pieces])
+        if average
+        else None,
+        log_policies=np.concatenate([piece.log_policies for piece in pieces], axis=-2),
+        average=np.concatenate([piece.average for piece in pieces], axis=-2) if average else None,
+        recorded_policies=(
+            np.concatenate([piece.recorded_policies for piece in pieces], axis=-2) if keep_policies else None
+        ),
+        recorded_averages=(
+            np.concatenate([piece.recorded_averages for piece in pieces], axis=-2)
+            if keep_policies and average
+            else None
+        ),
+        oracle_calls=rule.oracle_calls,
+        diverged=np.asarray(diverged),
+    )
+
+
+class _Piece(NamedTuple):
+    """What a rule did in a block of contexts; fields as in `Trajectory`, empty arrays where not asked for."""
+
+    exploitability: Array
+    average_exploitability: Array
+    log_policies: Array
+    average: Array
+    recorded_policies: Array
+    recorded_averages: Array
+    #: (...), whether the last iterate is finite.
+    finite: npt.NDArray[np.bool_]
+    #: (...), whether the policies were still moving at the end.
+    moves: npt.NDArray[np.bool_]
+
+
+def _run(
+    game: Game,
+    aim: Game,
+    rule: Rule,
+    log_policies: Array,
+    outside: list[Array],
+    feedback: Feedback | None,
+    taken: list[int],
+    average: bool,
+    keep_policies: bool,
+    progress: Callable[[int], None],
+) -> _Piece:
+    """Run a rule in all contexts of a game side by side, and record after the numbers of updates in `taken`."""
+    policies = np.exp(log_policies)
     step = (
         RegretStep(policies) if isinstance(rule, RegretMatchingPlus) else Step(game, rule, outside, feedback)
     )
@@ -147,14 +163,14 @@ def run(
     won: deque[Array] = deque(maxlen=rule.depth)
     before = log_policies
     total = np.zeros_like(policies)
-    taken: list[int] = []
+    steps, records = taken[-1], set(taken)
     gains: list[Array] = []
     average_gains: list[Array] = []
     kept: list[Array] = []
     means: list[Array] = []
     with np.errstate(all="ignore"):
         for done in range(steps + 1):
-            recorded = done % every == 0 or done == steps
+            recorded = done in records
             learns = rule.uses_current and done < steps
             exact = game.win_probabilities(policies) if recorded or (learns and feedback is None) else None
             if learns:
@@ -165,7 +181,6 @@ def run(
                 total += policies
             if recorded:
                 assert exact is not None
-                taken.append(done)
                 gains.append(exploitability_of(aim, policies, log_policies, exact))
                 if average:
                     mean = total / (done + 1)
@@ -176,8 +191,7 @@ def run(
                     )
                 if keep_policies:
                     kept.append(policies)
-                if progress is not None:
-                    progress(done)
+                progress(done)
             if done == steps:
                 break
             before = log_policies
@@ -185,27 +199,16 @@ def run(
             past.appendleft(log_policies)
             if rule.refresh is not None and (done + 1) % rule.refresh == 0:
                 step.refresh(log_policies)
-        exploitability = np.stack(gains)
-        finite = np.isfinite(log_policies).all(axis=(-1, -2, -3)) & np.isfinite(exploitability).all(
-            axis=(0, -1)
+        return _Piece(
+            np.stack(gains),
+            np.asarray(average_gains),
+            log_policies,
+            total / (steps + 1),
+            np.asarray(kept),
+            np.asarray(means),
+            np.isfinite(log_policies).all(axis=(-1, -2, -3)),
+            np.abs(policies - np.exp(before)).max(axis=(-1, -2, -3)) > 1e-6,
         )
-        first, last = exploitability[0].sum(-1), exploitability[-1].sum(-1)
-        # A point at which the rule stands still is no divergence, wherever it is.
-        moves = np.abs(policies - np.exp(before)).max(axis=(-1, -2, -3)) > 1e-6
-        diverged = ~finite | (moves & (last > np.maximum(first * (1 + 1e-6), 1e-9)))
-    return Trajectory(
-        game=aim,
-        rule=rule,
-        steps=np.asarray(taken, dtype=np.int64),
-        exploitability=exploitability,
-        average_exploitability=np.stack(average_gains) if average else None,
-        log_policies=log_policies,
-        average=total / (steps + 1) if average else None,
-        recorded_policies=np.stack(kept) if keep_policies else None,
-        recorded_averages=np.stack(means) if keep_policies and average else None,
-        oracle_calls=rule.oracle_calls,
-        diverged=np.asarray(diverged),
-    )
 
 
 def update(
@@ -289,6 +292,6 @@ def _start(game: Game, rule: Rule, start: npt.ArrayLike | None) -> Array:
     return np.array(np.broadcast_to(log_policies, (*batch, slots, game.contexts, game.actions)))
 
 
-def _sum_over_players(values: Array, players: int) -> Array:
-    total: Array = values.sum(axis=-1)
-    return total * players if values.shape[-1] == 1 else total
+def _weighted(weights: list[float], values: list[Array]) -> Array:
+    """Σ_b weight_b · value_b."""
+    return np.asarray(sum(weight * value for weight, value in zip(weights, values, strict=True)))
