@@ -1,7 +1,20 @@
 """Damped Newton for logit fixed points that are the only ones: from the reference, or from anywhere, at once.
 
-The error's norm is √(Σ_i Σ_y π_i F_i(y)²), π where the error is taken. In a contractive game the matrix is regular
-everywhere, since the eigenvalues of I − K have real parts of at least 1 (docs/concepts.md): there is always a step.
+Why identical players have one symmetric equilibrium. A response enters a group with a random score of its own and
+the highest score wins: minus the time until it is called (Plackett–Luce), or a place drawn within its class
+(rankings). With f_y the density of y's score, a policy's score has the density f = Σ_y π(y) f_y; let F be its
+distribution function. Then q(y) = ∫ f_y F^{n−1}. For two policies and G = F − F',
+
+    ⟨π − π', q − q'⟩ = ∫ G' (F^{n−1} − F'^{n−1}) = ∫ G' G h = −½ ∫ G² h' ≤ 0,   h = Σ_k F^k F'^{n−2−k},
+
+since h rises and G vanishes at both ends; a population adds such terms, and for pairwise payoffs it is 0. Such games
+are called contractive, or stable (Hofbauer & Sandholm 2009). At two equilibria τ log(π/π') = q − q' up to constants,
+so that τ KL(π ‖ π') + τ KL(π' ‖ π) ≤ 0: they are one. It is the end of the branch from strong regularisation, too.
+
+In the limit π' → π the symmetric part of ∂q/∂π is at most 0 on directions that sum to 0. K is ∂q/∂π times the
+positive diag π − π πᵀ, over τ and up to constants, so that no eigenvalue of K has a real part above 0: I − K is
+regular everywhere, and Newton's method always has a step. Steps are shortened until √(Σ_i Σ_y π_i F_i(y)²) falls,
+F the error and π the policies where it is taken.
 """
 
 from __future__ import annotations

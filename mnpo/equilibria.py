@@ -99,8 +99,9 @@ def solve(
 ) -> Equilibrium:
     """Find a Nash equilibrium, the symmetric one where players are identical.
 
-    At an equilibrium every policy is a best response (docs/concepts.md, (6)). It is unique for pairwise payoffs
-    with τ > 0; for other oracles it is the one that the branch from strong regularisation leads to. Contexts do not
+    At an equilibrium every policy is a best response (docs/concepts.md, (6)). With τ > 0 it is unique for pairwise
+    payoffs and, among symmetric ones, for identical players of a contractive oracle (Plackett–Luce, rankings,
+    populations of them); else it is the one that the branch from strong regularisation leads to. Contexts do not
     interact: each is solved as if it were alone, at the same cost.
 
     Args:

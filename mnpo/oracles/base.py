@@ -37,7 +37,7 @@ class Oracle(ABC):
     exchangeable: bool = True
     #: Whether q against copies of one policy falls where the policy grows: ⟨π − π', q(π) − q(π')⟩ ≤ 0 for all π
     #: and π' (a contractive game, also called stable: Hofbauer & Sandholm 2009). For each τ > 0 identical players
-    #: then have exactly one equilibrium in which they play alike (docs/concepts.md, "Equilibrium").
+    #: then have exactly one equilibrium in which they play alike (`mnpo.descent` says why).
     contractive: bool = False
     #: Leading axes of the oracle's own data; () for a single game.
     batch_shape: tuple[int, ...] = ()

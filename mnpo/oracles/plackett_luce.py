@@ -37,7 +37,7 @@ class PlackettLuce(Oracle):
         ValueError: not finite, or of the wrong shape; when first asked, tables that do not fit in memory.
     """
 
-    # The responses' times until they are called are independent, and the first wins: see docs/concepts.md.
+    # The responses' times until they are called are independent, and the first wins: see `mnpo.descent`.
     contractive = True
 
     def __init__(self, utilities: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
@@ -125,12 +125,15 @@ class PlackettLuce(Oracle):
             utility = _without_wide_gaps(self.utilities)
             log_nodes, cells = _nodes(float(-utility.min()), 4**grade)
             check_memory((4, *utility.shape, cells.size), "the table of Plackett–Luce survival probabilities")
+            # Each array is as large as the tables: they are worked on in place.
+            called = utility[..., :, None] + log_nodes
             # Beyond e^50 calls per unit of time nobody survives; the cap only keeps infinities out.
-            rate = np.exp(np.minimum(utility[..., :, None] + log_nodes, 50.0))
-            survives = np.exp(-rate)
-            rate *= cells
-            rate *= survives
-            self._tables[grade] = survives, rate
+            np.exp(np.minimum(called, 50.0, out=called), out=called)
+            survives = np.negative(called)
+            np.exp(survives, out=survives)
+            called *= cells
+            called *= survives
+            self._tables[grade] = survives, called
         return self._tables[grade]
 
     def _win(self, group: Array, tables: tuple[Array, Array]) -> Array:
@@ -167,6 +170,9 @@ def _nodes(span: float, players: int) -> tuple[Array, Array]:
 
 def _without_wide_gaps(utilities: Array) -> Array:
     """Shift each annotator's best utility to 0 and shrink gaps wider than `WIDEST_GAP` to that width."""
+    shifted = utilities - utilities.max(axis=-1, keepdims=True)
+    if shifted.min() >= -WIDEST_GAP:
+        return np.asarray(shifted)
     order = np.argsort(utilities, axis=-1)
     ascending = np.take_along_axis(utilities, order, axis=-1)
     gaps = np.minimum(np.diff(ascending, axis=-1), WIDEST_GAP)

@@ -39,7 +39,7 @@ class Rankings(Oracle):
         ValueError: levels not integers or of the wrong shape; weights negative or of the wrong length.
     """
 
-    # As if each response drew a place within its class, and the highest won: see docs/concepts.md.
+    # As if each response drew a place within its class, and the highest won: see `mnpo.descent`.
     contractive = True
 
     def __init__(self, levels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:

@@ -47,7 +47,7 @@ def slope(oracle, players, rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_win_probabilities_fall_where_a_policy_grows(kind):
-    """docs/concepts.md, "Equilibrium"."""
+    """`mnpo.descent` has the proof; here it is tried on random policies."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         oracle = made(kind, rng)
