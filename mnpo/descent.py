@@ -7,9 +7,10 @@ distribution function. Then q(y) = ∫ f_y F^{n−1}. For two policies and G = F
 
     ⟨π − π', q − q'⟩ = ∫ G' (F^{n−1} − F'^{n−1}) = ∫ G' G h = −½ ∫ G² h' ≤ 0,   h = Σ_k F^k F'^{n−2−k},
 
-since h rises and G vanishes at both ends; a population adds such terms, and for pairwise payoffs it is 0. Such games
-are called contractive, or stable (Hofbauer & Sandholm 2009). At two equilibria τ log(π/π') = q − q' up to constants,
-so that τ KL(π ‖ π') + τ KL(π' ‖ π) ≤ 0: they are one. It is the end of the branch from strong regularisation, too.
+since h rises and G vanishes at both ends; a population adds such terms, and for pairwise payoffs it is 0. Such
+games are called contractive, or stable (Hofbauer & Sandholm 2009). At two equilibria τ log(π/π') = q − q' up to
+constants, so that τ KL(π ‖ π') + τ KL(π' ‖ π) ≤ 0: they are one. The branch from strong regularisation
+ends there, too.
 
 In the limit π' → π the symmetric part of ∂q/∂π is at most 0 on directions that sum to 0. K is ∂q/∂π times the
 positive diag π − π πᵀ, over τ and up to constants, so that no eigenvalue of K has a real part above 0: I − K is
