@@ -10,7 +10,8 @@ from mnpo.llm.config.writing import check_plain
 from mnpo.llm.loop import train
 from mnpo.llm.records import Run
 from mnpo.llm.runtime.launch import plan
-from mnpo.llm.stages.running import run_stage
+from mnpo.llm.runtime.workers import Workers
+from mnpo.llm.stages.running import MODULE, run_stage
 
 
 def run_loop(
@@ -33,7 +34,8 @@ def run_loop(
         WorkerFailed: a process that failed otherwise.
     """
     home = config.folders.home
-    if not plan(processes, accelerate, use_cpu=config.compute.use_cpu).here:
+    how = plan(processes, accelerate, use_cpu=config.compute.use_cpu)
+    if not how.here:
         check_plain(config)
 
     def stage(name: str, one: Config) -> Any:
@@ -43,8 +45,19 @@ def run_loop(
             if progress is not None:
                 progress(part + what, done, total)
 
-        return run_stage(name, one, processes=processes, accelerate=accelerate, progress=named)
+        return run_stage(
+            name, one, processes=processes, accelerate=accelerate, progress=named, workers=workers
+        )
 
-    how = {"processes": processes, "accelerate": accelerate}
-    how = {option: value for option, value in how.items() if value is not None}
-    return train(config, stage, progress, how)
+    options = {"processes": processes, "accelerate": accelerate}
+    options = {option: value for option, value in options.items() if value is not None}
+    with Workers(MODULE) as workers:
+        if not how.here and not _whole(config):
+            workers.start(how)
+        return train(config, stage, progress, options)
+
+
+def _whole(config: Config) -> bool:
+    """Tell whether it looks as if there were nothing left to do."""
+    done = Run.read(config.folders.home)
+    return done is not None and len(done.iterations) >= config.loop.iterations * len(done.players)

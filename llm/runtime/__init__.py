@@ -1,1 +1,1 @@
-"""Processes, launching, progress."""
+"""Processes, the workers of a run, progress, memory."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -24,7 +21,7 @@ from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Updat
 from mnpo.llm.data.tables import open_splits
 from mnpo.llm.models.folders import base_of, check_weights, is_adapter
 from mnpo.llm.models.job import Job
-from mnpo.llm.models.loading import configuration, load_model
+from mnpo.llm.models.loading import configuration, load_model, load_tokenizer, merged
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.runtime.processes import Group, launched
 from mnpo.llm.stages.identity import settings_of
@@ -121,7 +118,7 @@ def _train(
     checkpoint = last_checkpoint(folder)
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     metrics = trainer.evaluate() if "eval" in splits else {}
-    _save(trainer, job, adapted=fit.lora is not None)
+    _save(trainer, job, "model" if fit.lora is None else "adapter")
     losses = [entry for entry in trainer.state.log_history if "loss" in entry]
     record = Fitted(
         objective={"name": task.objective.name, **task.objective.parameters, **task.parameters},
@@ -140,12 +137,14 @@ def _train(
         resumed=None if checkpoint is None else checkpoint.name,
         model=str(job.home / "model"),
     )
-    if trainer.is_world_process_zero():
-        record.write(job.home)
-    trainer.accelerator.wait_for_everyone()
     if trainer.is_deepspeed_enabled:
         unset_hf_deepspeed_config()  # or models that are loaded later would be shared out to all processes
     trainer.accelerator.free_memory()
+    if processes.first:  # alone: the others wait
+        if fit.lora is not None:
+            _merge(job, job.home / "adapter")
+        record.write(job.home)
+    processes.wait()
     return record
 
 
@@ -249,48 +248,30 @@ def _with_adapter(model: Any, lora: dict[str, Any]) -> Any:
         raise ValueError(f"lora: {str(error).splitlines()[0]}") from None
 
 
-def _save(trainer: PairTrainer, job: Job, adapted: bool) -> None:
-    """Write the final weights, and the adapter beside them if one was trained, under names that appear whole."""
-    target = job.home / ("adapter" if adapted else "model")
+def _save(trainer: PairTrainer, job: Job, name: str) -> None:
+    """Write what was trained, the model or the adapter, under a name that appears whole."""
+    target = job.home / name
     partial = job.home / f".{target.name}.partial"
-    first = job.processes.first
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.stop_if_weights_are_not_finite()
     trainer.save_model(str(partial))
     trainer.accelerator.wait_for_everyone()
-    if first:  # alone: the others would look for what is renamed
+    if job.processes.first:  # alone: the others would look for what is renamed
         check_weights(partial)
         shutil.rmtree(target, ignore_errors=True)
         (partial / "training_args.bin").unlink(missing_ok=True)
         partial.rename(target)
     trainer.accelerator.wait_for_everyone()
-    if adapted and first:
-        _merge(job, target)
-    trainer.accelerator.wait_for_everyone()
 
 
 def _merge(job: Job, adapter: Path) -> None:
-    """Write the model with the adapter merged into its weights.
-
-    In a process of its own: while DeepSpeed's ZeRO-3 is on, whatever is loaded is shared out to all processes.
-    """
-    alone = {
-        key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    }
-    # By the first process alone, which must wait for nobody here.
-    single = replace(job, processes=Group(0, 1, torch.device("cpu")))
+    """Write the model with the adapter merged into its weights, by the first process alone."""
+    alone = replace(job, processes=Group(0, 1, torch.device("cpu")))  # which must wait for nobody here
     with whole_folder(job.home / "model") as partial:
-        task = json.dumps([str(single.policy()), str(adapter), str(partial), job.model.loading])
-        done = subprocess.run(
-            [sys.executable, "-m", "mnpo.llm.models.merge", task],
-            env=alone,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ValueError(f"cannot merge {adapter}: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
+        base = load_model(alone.policy(), **job.model.loading)
+        merged(base, adapter).save_pretrained(partial)
+        load_tokenizer(adapter).save_pretrained(partial)
 
 
 class _LetGo(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
