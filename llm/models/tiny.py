@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def build(name: str, parent: Path, progress: Callable[[str, int, int], None] | N
             torch.manual_seed(int(seed or 0))
             model = AutoModelForCausalLM.from_config(config(), attn_implementation="eager")
         if family == "styles":
-            _teach(model, words, int(seed or 0), progress)
+            with _one_thread():
+                _teach(model, words, int(seed or 0), progress)
         model.save_pretrained(unfinished)
         words.save_pretrained(unfinished)
     return folder
@@ -89,6 +91,17 @@ def tokenizer() -> PreTrainedTokenizerFast:
     wrapped.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
     wrapped.chat_template = CHAT_TEMPLATE
     return wrapped
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: batches are small, and the weights do not depend on the number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _teach(
