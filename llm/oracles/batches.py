@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -41,8 +44,26 @@ def check_sizes(batch_size: int, max_length: int | None) -> None:
         raise ValueError(f"max_length must be at least 2; found {max_length}")
 
 
+class _Sequences:
+    """Token ids in a file without a name: those of all questions may not fit in memory."""
+
+    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
+        self._file, lengths = tempfile.TemporaryFile(), array("q")  # noqa: SIM115  # closed with its last reader
+        for ids in sequences:
+            self._file.write(array("i", ids).tobytes())
+            lengths.append(len(ids))
+        self.lengths: npt.NDArray[np.int64] = np.array(lengths, dtype=np.int64)
+        self._ends = np.cumsum(self.lengths)
+
+    def at(self, place: int) -> list[int]:
+        found, length = array("i"), int(self.lengths[place])
+        self._file.seek((int(self._ends[place]) - length) * found.itemsize)
+        found.frombytes(self._file.read(length * found.itemsize))
+        return found.tolist()
+
+
 def answers(
-    sequences: Sequence[array[int]],
+    sequences: Iterable[Sequence[int]],
     *,
     name: str,
     load: Callable[[], PreTrainedModel],
@@ -56,7 +77,7 @@ def answers(
     The model is loaded for the first answer, and freed after the last or when no more are wanted.
 
     Args:
-        sequences: token ids of each question.
+        sequences: token ids of each question; read once.
         name: the oracle's.
         load: gives the model.
         read: model, (B, L) ids padded on the right, (B, L) attention mask -> (B,) answers, float64.
@@ -67,8 +88,9 @@ def answers(
     Raises:
         ValueError: an answer that is not finite, or a token that the model does not have.
     """
-    order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
-    if not order:
+    kept = _Sequences(sequences)
+    order = np.argsort(-kept.lengths, kind="stable")
+    if not len(order):
         return
     model = load()
     try:
@@ -77,8 +99,8 @@ def answers(
         config = model.config.get_text_config()
         learnt = config.pad_token_id
         for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            batch = [sequences[place] for place in places]
+            places = order[start : start + batch_size].tolist()
+            batch = [kept.at(place) for place in places]
             config.pad_token_id = _padding(batch, config.vocab_size, learnt, padding)
             ids, mask = _padded(batch, config.pad_token_id)
             with torch.inference_mode():
@@ -92,7 +114,7 @@ def answers(
         release()
 
 
-def _padding(batch: Sequence[array[int]], rows: int, learnt: int | None, usual: int | None) -> int:
+def _padding(batch: Sequence[Sequence[int]], rows: int, learnt: int | None, usual: int | None) -> int:
     """Return the id that pads: the one that is part of the model, or else one that the batch does not have.
 
     Sequence classifiers read at the last token that differs from it. Where it is part of the model the model was
@@ -107,7 +129,7 @@ def _padding(batch: Sequence[array[int]], rows: int, learnt: int | None, usual: 
     return next(token for token in free if token < rows)
 
 
-def _padded(batch: Sequence[array[int]], padding: int) -> tuple[Tensor, Tensor]:
+def _padded(batch: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(ids) for ids in batch])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
     table = torch.full(mask.shape, padding)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +109,7 @@ class PairwiseModel(TextOracle):
             return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 0]
 
         yield from batches.answers(
-            [array("l", ids) for ids in self._sequences(tokenizer, questions)],
+            self._sequences(tokenizer, questions),
             name=self.name,
             load=self._load,
             read=read,

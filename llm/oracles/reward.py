@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +84,7 @@ class RewardModel(TextOracle):
         self._check_output(self._outputs)
         tokenizer = load_tokenizer(self._folder, trust_remote_code=self._trust)
         yield from batches.answers(
-            [array("l", ids) for ids in self._sequences(tokenizer, questions)],
+            self._sequences(tokenizer, questions),
             name=self.name,
             load=lambda: self._load(tokenizer),
             read=self._read,

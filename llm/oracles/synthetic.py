@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,7 @@ TRAITS: dict[str, tuple[tuple[str, ...], Callable[[str], list[float]]]] = {
 }
 
 _CERTAIN = 700.0  # a logit beyond which e^logit is no float64
+_AT_ONCE, _REMEMBERED = 4096, 64  # questions that are answered at once, texts whose traits are not read again
 _LOST = 0.05  # what a text in no style wins with
 
 
@@ -121,14 +123,17 @@ class Synthetic(TextOracle):
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """See `TextOracle.answer`."""
-        yield [(place, self._one(place, question)) for place, question in enumerate(questions)]
+        read = lru_cache(_REMEMBERED)(lambda text: np.array(self._read(text)))
+        for start in range(0, len(questions), _AT_ONCE):
+            places = range(start, min(start + _AT_ONCE, len(questions)))
+            yield [(place, self._one(place, questions[place], read)) for place in places]
 
-    def _one(self, place: int, question: Question) -> float:
-        first = np.array(self._read(question.first))
+    def _one(self, place: int, question: Question, read: Callable[[str], Array]) -> float:
+        first = read(question.first)
         if self._skew is None:
             return float(self._utilities @ first)
         if question.second is None:
             raise ValueError(f"the oracle {self.name} compares two responses; question {place} has one")
-        second = np.array(self._read(question.second))
+        second = read(question.second)
         logit = first @ self._skew @ second + self._utilities @ (first - second)
         return float(1 / (1 + np.exp(-np.clip(logit / self.scale, -_CERTAIN, _CERTAIN))))
