@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from mnpo.common.digests import data_digest
 from mnpo.llm.config import Sampling
@@ -13,38 +18,63 @@ from mnpo.llm.data.prompts import Prompt, check_room
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import vocabulary_fingerprint
 from mnpo.llm.runtime.memory import release
-from mnpo.llm.sampling.responses import Drawing, Sample, SampleStore, Wanted
+from mnpo.llm.sampling.responses import Drawing, Found, SampleStore, WantedResponses
 from mnpo.llm.sampling.samplers import ends_of, load_sampler
+from mnpo.llm.storage.mapped import let_go
+from mnpo.llm.storage.store import Places
+
+#: Prompts whose responses are looked at together.
+_AT_ONCE = 1024
 
 
-class Responses(NamedTuple):
+@dataclass(frozen=True)
+class Responses:
     """Responses to prompts, and what it took.
 
     Attributes:
-        samples: (prompts, K).
-        drawn, reused: how many were drawn, and found.
-        tokens: of those drawn.
+        samples: the K of each prompt, read when they are asked for.
+        places: of those that were drawn, p·K + k for response k to prompt p.
+        reused: how many were found.
         seconds: wall clock.
     """
 
-    samples: list[list[Sample]]
-    drawn: int
+    samples: Found
+    places: Places
     reused: int
-    tokens: int
     seconds: float
+
+    @property
+    def drawn(self) -> int:
+        """How many were drawn."""
+        return len(self.places)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of those that were drawn."""
+        return int(self._lengths_and_ends[0][self.places].sum())
 
     @property
     def length(self) -> float:
         """Tokens of a response, mean."""
-        return self._mean([len(sample.ids) for found in self.samples for sample in found])
+        lengths, _ = self._lengths_and_ends
+        return int(lengths.sum()) / max(len(lengths), 1)
 
     @property
     def ended(self) -> float:
         """The share that the policy ended by itself."""
-        return self._mean([float(sample.ended) for found in self.samples for sample in found])
+        _, ended = self._lengths_and_ends
+        return int(ended.sum()) / max(len(ended), 1)
 
-    def _mean(self, values: Sequence[float]) -> float:
-        return sum(values) / max(len(values), 1)
+    @cached_property
+    def _lengths_and_ends(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Tokens of all responses, and whether they were ended, (prompts · K,) each."""
+        lengths, ends = [np.empty(0, np.int64)], [np.empty(0, np.bool_)]
+        for start in range(0, len(self.samples), _AT_ONCE):
+            found = self.samples.arrow(start, min(start + _AT_ONCE, len(self.samples)))
+            lengths.append(found.field("ids").value_lengths().to_numpy().astype(np.int64))
+            ends.append(found.field("ended").to_numpy(zero_copy_only=False))
+            let_go()
+        return np.concatenate(lengths), np.concatenate(ends)
 
 
 def responses(
@@ -90,8 +120,8 @@ def responses(
         **({"vllm": sampling.vllm} if sampling.sampler == "vllm" else {}),
     }
     store = SampleStore(job.folders.store("samples"), key, ends)
-    wanted = [Wanted(prompt.ids, stream, k) for prompt in prompts for k in range(count)]
     check_room(prompts, max_length)
+    wanted = WantedResponses(prompts, stream, count)
     processes = job.processes
     alone = sampling.sampler == "vllm"  # which shares the work among GPUs, and makes batches, itself
     size = 1024 if alone else sampling.per_device_generation_batch_size
@@ -113,21 +143,16 @@ def responses(
             },
         )
         try:
-            store.draw(sampler, mine, tokenizer, job.part(f"sample: {name}"))
+            store.draw(sampler, wanted, mine, tokenizer, job.part(f"sample: {name}"))
         except ValueError as error:
             raise ValueError(f"{name} ({folder}): {error}") from None
         del sampler
         release()
     processes.wait()
-    known = store.load()
-    digests = [one.digest() for one in wanted]
-    found = [known[digest] for digest in digests]
-    drawn = sum(map(len, batches))
-    new = {one.digest() for batch in batches for one in batch}
+    places = np.concatenate([np.empty(0, np.int64), *batches])
     return Responses(
-        samples=[found[place : place + count] for place in range(0, len(found), count)],
-        drawn=drawn,
-        reused=len(set(digests)) - drawn,
-        tokens=sum(len(known[digest].ids) for digest in new),
+        samples=store.found(wanted),
+        places=places,
+        reused=len(np.unique(wanted.digests)) - len(places),
         seconds=time.monotonic() - start,
     )

@@ -8,14 +8,19 @@ distribution at one of them. Samples are kept by content and never drawn twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+import pyarrow as pa
+
 from mnpo.common.digests import bytes_digest
-from mnpo.llm.data.batches import in_batches
+from mnpo.llm.data.blocks import Blocks
+from mnpo.llm.data.prompts import Prompt
 from mnpo.llm.data.schema import RESPONSE
-from mnpo.llm.storage.store import Store, key_digest
+from mnpo.llm.storage.store import Digests, Kept, Places, Store, as_digests, key_digest
 
 
 class Sample(NamedTuple):
@@ -42,6 +47,41 @@ class Wanted(NamedTuple):
     def digest(self) -> bytes:
         """Return what the store keeps it under."""
         return bytes_digest(json.dumps(self).encode())
+
+
+class WantedResponses:
+    """K responses to each of some prompts; response k to prompt p has the place p·K + k.
+
+    Only digests are held, 16 bytes a response; what one of them is comes up when it is asked for.
+
+    Args:
+        prompts: any sequence.
+        stream: names the player in the seeds.
+        count: K.
+
+    Attributes:
+        digests: what the store keeps each under, (prompts · K,).
+        lengths: tokens of each prompt, (prompts,).
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], stream: str, count: int) -> None:
+        self.prompts, self.stream, self.count = prompts, stream, count
+        player = json.dumps(stream)
+        lengths, digests = [], bytearray()
+        for prompt in prompts:
+            lengths.append(len(prompt.ids))
+            ids = json.dumps(prompt.ids)
+            for k in range(count):  # `Wanted.digest`, with the ids written once
+                digests += bytes_digest(f"[{ids}, {player}, {k}]".encode())
+        self.lengths: Places = np.array(lengths, dtype=np.int64)
+        self.digests: Digests = as_digests([bytes(digests)])
+
+    def at(self, places: Places) -> list[Wanted]:
+        """Return what is wanted at some places."""
+        return [
+            Wanted(self.prompts[place // self.count].ids, self.stream, place % self.count)
+            for place in places.tolist()
+        ]
 
 
 class Drawing(NamedTuple):
@@ -86,9 +126,9 @@ class SampleStore:
         self._store = Store(folder, {**key, "ends": list(ends)}, RESPONSE)
         self._seeds = bytes.fromhex(key_digest(key))
 
-    def load(self) -> dict[bytes, Sample]:
-        """Return all responses by digest."""
-        return {digest: Sample(**found) for digest, found in self._store.load().items()}
+    def found(self, wanted: WantedResponses) -> Found:
+        """Return responses that are all kept."""
+        return Found(self._store, wanted)
 
     def seed_of(self, wanted: Wanted) -> int:
         """Return the seed of a sample: of the model, the way of drawing and what is wanted.
@@ -97,29 +137,30 @@ class SampleStore:
         """
         return int.from_bytes(bytes_digest(self._seeds + wanted.digest(), size=8), "big")
 
-    def missing(self, wanted: Iterable[Wanted], batch_size: int) -> list[list[Wanted]]:
-        """Return batches of what is not kept, longest prompts first.
+    def missing(self, wanted: WantedResponses, batch_size: int) -> list[Places]:
+        """Return batches of places of what is not kept, longest prompts first, equal ones by digest.
 
         Batches are cut from the front and drawn in that order, so that a run that is continued forms exactly those
         that were left.
         """
-        known = self._store.load()
-        left = {one.digest(): one for one in wanted}
-        order = sorted((d for d in left if d not in known), key=lambda d: (-len(left[d].prompt), d))
-        return in_batches([left[d] for d in order], batch_size)
+        digests, first = np.unique(wanted.digests, return_index=True)
+        left = first[~self._store.kept().has(digests)]
+        order = left[np.argsort(-wanted.lengths[left // wanted.count], kind="stable")]
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     def draw(
         self,
         sampler: Sampler,
-        batches: Sequence[Sequence[Wanted]],
+        wanted: WantedResponses,
+        batches: Sequence[Places],
         tokenizer: Any,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Draw responses and keep them, batch by batch."""
         done, total = 0, sum(map(len, batches))
         with self._store.writer() as writer:
-            for batch in batches:
-                found = []
+            for places in batches:
+                batch, found = wanted.at(places), []
                 for ids, ended in sampler(batch, [self.seed_of(one) for one in batch]):
                     text = tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
                     found.append({"ids": ids, "text": text, "ended": ended})
@@ -127,3 +168,25 @@ class SampleStore:
                 done += len(batch)
                 if progress is not None:
                     progress(done, total)
+
+
+class Found(Blocks[list[Sample]]):
+    """Responses that are kept: the K of each prompt, read where they lie when they are asked for."""
+
+    def __init__(self, store: Store, wanted: WantedResponses) -> None:
+        super().__init__(len(wanted.prompts), self._samples)
+        self._store, self._wanted = store, wanted
+
+    def arrow(self, start: int, stop: int) -> pa.StructArray:
+        """Return the responses to prompts `start` to `stop`, one after the other."""
+        count = self._wanted.count
+        return self._kept.of(self._wanted.digests[start * count : stop * count])
+
+    @cached_property
+    def _kept(self) -> Kept:
+        return self._store.kept()
+
+    def _samples(self, start: int, stop: int) -> list[list[Sample]]:
+        count = self._wanted.count
+        found = [Sample(**one) for one in self.arrow(start, stop).to_pylist()]
+        return [found[place : place + count] for place in range(0, len(found), count)]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import Dataset
+import numpy as np
+import pyarrow as pa
 
-from mnpo.common.files import clear_partials
+from mnpo.common.files import clear_partials, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Data, Folders, Judging, Models, Prompts, Sampling, Update
 from mnpo.llm.data import schema
-from mnpo.llm.data.prompts import as_json, read_prompts
-from mnpo.llm.data.tables import content_digest
+from mnpo.llm.data.prompts import Prompt, as_json, read_prompts
+from mnpo.llm.data.tables import TableWriter
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import vocabulary_fingerprint
 from mnpo.llm.oracles.panel import build
 from mnpo.llm.preferences.recipes import check, sampled_models
 from mnpo.llm.sampling.drawing import Responses, responses
+from mnpo.llm.sampling.responses import Found
 from mnpo.llm.stages.records import SAMPLES, Drawn, Samples, SamplesManifest
-from mnpo.llm.storage.datasets import keep_dataset
+from mnpo.llm.storage.mapped import let_go
+
+_IDS = pa.list_(pa.int32())
+#: Prompts that are written at once.
+_AT_ONCE = 256
 
 
 def sample(
@@ -67,33 +74,57 @@ def sample(
         name: responses(job, sampling, data.max_length, name, home, tokenizer, asked, stream, count)
         for name, home, stream, count in everybody
     }
-    rows = [
-        {
-            "row": prompt.number,
-            "prompt": as_json(prompt.text),
-            "prompt_ids": list(prompt.ids),
-            "responses": [answer._asdict() for answer in found["policy"].samples[place]],
-            "opponents": [[answer._asdict() for answer in found[name].samples[place]] for name in others],
-        }
-        for place, prompt in enumerate(asked)
-    ]
-    dataset = Dataset(schema.as_table(rows, schema.SAMPLES))
-    manifest = SamplesManifest(
-        samples=content_digest(dataset), opponents=list(others), tokenizer=vocabulary_fingerprint(tokenizer)
-    )
-    target = job.home / SAMPLES
-    record = Samples(
-        folder=str(target),
-        manifest=manifest,
-        prompts={part: report.as_dict() for part, report in reports.items()},
-        used={part: len(kept) for part, kept in split.items()},
-        models=[drawn_record(name, home, found[name]) for name, home, _, _ in everybody],
-    )
-    if job.processes.first:
-        keep_dataset(dataset, target, "manifest.json", manifest.as_dict())
+
+    def write() -> Samples:
+        target = job.home / SAMPLES
+        with whole_folder(target) as partial:
+            digest = _write(partial, asked, [found[name].samples for name, *_ in everybody])
+            tokens = vocabulary_fingerprint(tokenizer)
+            manifest = SamplesManifest(samples=digest, opponents=list(others), tokenizer=tokens)
+            write_json(partial / "manifest.json", manifest.as_dict())
+        record = Samples(
+            folder=str(target),
+            manifest=manifest,
+            prompts={part: report.as_dict() for part, report in reports.items()},
+            used={part: len(kept) for part, kept in split.items()},
+            models=[drawn_record(name, home, found[name]) for name, home, _, _ in everybody],
+        )
         record.write(job.home)
-    job.processes.wait()
-    return record
+        return record
+
+    return job.processes.agree(write)
+
+
+def _write(folder: Path, asked: Sequence[Prompt], samples: Sequence[Found]) -> str:
+    """Write prompts with the responses of the policy and of its opponents; return a digest of the content."""
+    with TableWriter(folder, schema.SAMPLES) as writer:
+        for start in range(0, len(asked), _AT_ONCE):
+            prompts = asked[start : start + _AT_ONCE]
+            found = [one.arrow(start, start + len(prompts)) for one in samples]
+            ids = [prompt.ids for prompt in prompts]
+            columns = {
+                "row": pa.array([prompt.number for prompt in prompts]),
+                "prompt": pa.array([as_json(prompt.text) for prompt in prompts]),
+                "prompt_ids": pa.array(ids, _IDS),
+                "responses": _cut(found[0], len(prompts)),
+                "opponents": _by_prompt([_cut(one, len(prompts)) for one in found[1:]], len(prompts)),
+            }
+            writer.append_table(pa.table(columns))
+            let_go()
+    return writer.digest
+
+
+def _cut(items: pa.Array, count: int) -> pa.ListArray:
+    """Cut an array into as many equally long lists."""
+    size = len(items) // count
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * size, pa.int32()), items)
+
+
+def _by_prompt(lists: Sequence[pa.ListArray], count: int) -> pa.ListArray:
+    """Put the lists of each prompt, one of every opponent, into one list."""
+    everything = pa.concat_arrays(lists) if lists else pa.array([], pa.list_(schema.RESPONSE))
+    order = np.arange(len(lists) * count).reshape(len(lists), count).T.ravel()
+    return _cut(everything.take(pa.array(order)), count)
 
 
 def drawn_record(name: str, folder: Path, found: Responses) -> Drawn:
