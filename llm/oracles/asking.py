@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from mnpo.common.digests import bytes_digest
-from mnpo.llm.data.formats import Text
+from mnpo.common.digests import SIZE
 from mnpo.llm.models.job import Job
-from mnpo.llm.oracles.base import Question, TextOracle, check_answers
+from mnpo.llm.oracles.base import TextOracle, check_answers
 from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.oracles.panel import Panel
+from mnpo.llm.oracles.questions import Questions, Slot, Texts, digests_of, distinct, slots_of
 from mnpo.llm.runtime.memory import release
-from mnpo.llm.storage.store import Store
+from mnpo.llm.storage.store import Digests, Kept, Places, Store
 from mnpo.numerics import Array
 
 
@@ -31,121 +32,127 @@ class Asking(NamedTuple):
 
 
 def judge(
-    job: Job,
-    panel: Panel,
-    texts: Sequence[tuple[Text, Sequence[str]]],
-    own: int,
-    wanted: Sequence[tuple[int, int]],
-) -> tuple[list[list[Judged]], list[Asking]]:
-    """Return what each member of a panel says of each prompt's responses, and what that took.
+    job: Job, panel: Panel, texts: Texts, own: int, wanted: Sequence[tuple[int, int]]
+) -> tuple[Judgments, list[Asking]]:
+    """Let each member of a panel judge each prompt's responses; return what they say, and what that took.
 
     Args:
         job: the stage at work; each process asks its share.
         panel: who judges.
-        texts: prompts and their N responses.
+        texts: prompts and their N responses; read batch by batch, several times.
         own: K: the first so many responses are the rows of win matrices.
-        wanted: pairs of places, of which an oracle of pairs is asked; equal texts are not asked about.
+        wanted: pairs of places, the smaller first, of which an oracle of pairs is asked; equal texts are not asked
+            about.
 
     Raises:
         ValueError: an oracle that does not answer; its answers so far are kept.
     """
-    judged: list[list[Judged]] = [[] for _ in texts]
-    taken = []
+    members, taken = [], []
     for oracle, weight in panel.members:
-        rewarding = oracle.kind == "reward"
-        questions: list[Question] = []
-        for prompt, answers in texts:
-            if rewarding:
-                questions += [Question(prompt, answer) for answer in answers]
-            else:
-                questions += _of_pairs(oracle, prompt, answers, wanted)
-        answered, asking = ask(job, oracle, questions)
-        taken.append(asking)
-        for place, (prompt, answers) in enumerate(texts):
-            if rewarding:
-                found = np.array([answered[question_digest(Question(prompt, answer))] for answer in answers])
-                judged[place].append(Judged(weight, rewards=found / oracle.scale))
-            else:
-                wins = _matrix(oracle, prompt, answers, own, wanted, answered)
-                judged[place].append(Judged(weight, wins=wins))
-    return judged, taken
+        store = Store(job.folders.store("answers"), oracle.key(), pa.float64())
+        taken.append(ask(job, oracle, store, texts, wanted))
+        members.append(_Member(oracle, weight, store, own, len(texts[0][1]), wanted))
+    return Judgments(texts, members), taken
 
 
-def ask(job: Job, oracle: TextOracle, questions: Sequence[Question]) -> tuple[dict[bytes, float], Asking]:
-    """Put the questions that the store has no answers to; return all answers by digest, and what that took.
+class Judgments:
+    """What the members of a panel say of prompts' responses, read from the store for some prompts at a time."""
+
+    def __init__(self, texts: Texts, members: Sequence[_Member]) -> None:
+        self._texts, self._members = texts, members
+
+    def between(self, start: int, stop: int) -> list[list[Judged]]:
+        """Return what each member says of prompts `start` to `stop`."""
+        texts = self._texts[start:stop]
+        by_member = [member.of(texts) for member in self._members]
+        return [list(said) for said in zip(*by_member, strict=True)]
+
+
+def ask(
+    job: Job, oracle: TextOracle, store: Store, texts: Texts, wanted: Sequence[tuple[int, int]]
+) -> Asking:
+    """Put the questions that the store has no answers to, and keep the answers.
 
     Raises:
         ValueError: an oracle that does not answer; says how many questions are left.
     """
     start = time.monotonic()
     processes = job.processes
-    store = Store(job.folders.store("answers"), oracle.key(), pa.float64())
-    unique = {question_digest(question): question for question in questions}
+    slots = slots_of(oracle, len(texts[0][1]), wanted)
 
-    def unknown() -> list[bytes]:
-        known = store.load()
-        return [key for key in unique if key not in known]
+    def unknown() -> tuple[Digests, Places, int]:
+        digests, places = distinct(texts, slots)
+        new = ~store.kept().has(digests)
+        return digests[new], places[new], len(digests)
 
-    left = processes.agree(unknown)
-    mine = left[processes.rank :: processes.world] if oracle.local else left if processes.first else []
+    digests, places, total = processes.agree(unknown)
+    asked = len(digests)
+    if oracle.local:
+        share = slice(processes.rank, None, processes.world)
+    else:
+        share = slice(None) if processes.first else slice(0)
+    keys, put = digests[share].view(f"V{SIZE}"), Questions(texts, slots, places[share])
     done, report = 0, job.part(f"annotate: {oracle.name}")
-    put = [unique[key] for key in mine]
-    if put:
+    if len(put):
         try:
             with store.writer() as writer:
                 for answers in oracle.answer(put, processes.device):
                     check_answers(oracle, put, answers)
-                    writer.append([mine[place] for place, _ in answers], [answer for _, answer in answers])
+                    writer.append(
+                        [bytes(keys[place]) for place, _ in answers], [answer for _, answer in answers]
+                    )
                     done += len(answers)
                     if report is not None:
-                        report(done, len(mine))
+                        report(done, len(put))
         except ValueError as error:
             raise ValueError(
-                f"{error} ({len(mine) - done} of {len(mine)} questions are left; what was answered is kept, "
+                f"{error} ({len(put) - done} of {len(put)} questions are left; what was answered is kept, "
                 "and the same command goes on)"
             ) from None
         release()
     processes.wait()
-    return store.load(), Asking(oracle, len(left), len(unique) - len(left), time.monotonic() - start)
+    return Asking(oracle, asked, total - asked, time.monotonic() - start)
 
 
-def question_digest(question: Question) -> bytes:
-    """Return what the store keeps a question's answer under."""
-    return bytes_digest(json.dumps(question).encode())
+class _Member:
+    """One of a panel: its answers as rewards or win matrices."""
 
+    def __init__(
+        self,
+        oracle: TextOracle,
+        weight: float,
+        store: Store,
+        own: int,
+        responses: int,
+        wanted: Sequence[tuple[int, int]],
+    ) -> None:
+        self._oracle, self._weight, self._store = oracle, weight, store
+        self._own, self._responses = own, responses
+        self._wanted: npt.NDArray[np.int64] = np.array(wanted, dtype=np.int64).reshape(-1, 2)
+        self._slots: list[Slot] = slots_of(oracle, responses, wanted)
 
-def _of_pairs(
-    oracle: TextOracle, prompt: Text, answers: Sequence[str], wanted: Sequence[tuple[int, int]]
-) -> list[Question]:
-    found = []
-    for first, second in wanted:
-        if answers[first] != answers[second]:
-            found.append(Question(prompt, answers[first], answers[second]))
-            if oracle.both_orders:
-                found.append(Question(prompt, answers[second], answers[first]))
-    return found
+    @cached_property
+    def _kept(self) -> Kept:
+        return self._store.kept()
 
+    def of(self, texts: Texts) -> list[Judged]:
+        digests, places = digests_of(texts, self._slots)
+        answers = np.full((len(texts), len(self._slots)), 0.5)  # of equal texts
+        answers.flat[places] = self._kept.numbers(digests)
+        if self._oracle.kind == "reward":
+            return [Judged(self._weight, rewards=said) for said in answers / self._oracle.scale]
+        return [Judged(self._weight, wins=said) for said in self._matrices(answers)]
 
-def _matrix(
-    oracle: TextOracle,
-    prompt: Text,
-    answers: Sequence[str],
-    own: int,
-    wanted: Sequence[tuple[int, int]],
-    answered: Mapping[bytes, float],
-) -> Array:
-    """Return P(row ≻ column), (K, N): ½ for equal texts, NaN for what was not asked."""
-    wins = np.full((own, len(answers)), np.nan)
-    for first, second in wanted:
-        if answers[first] == answers[second]:
-            chance = 0.5
-        else:
-            chance = answered[question_digest(Question(prompt, answers[first], answers[second]))]
-            if oracle.both_orders:
-                back = answered[question_digest(Question(prompt, answers[second], answers[first]))]
-                chance = (chance + 1 - back) / 2
-        wins[first, second] = chance
-        if second < own:
-            wins[second, first] = 1 - chance
-    wins[range(own), range(own)] = 0.5
-    return wins
+    def _matrices(self, answers: Array) -> Array:
+        """Return P(row ≻ column), (prompts, K, N): ½ for equal texts, NaN for what was not asked."""
+        chances = answers
+        if self._oracle.both_orders:
+            chances = (answers[:, 0::2] + 1 - answers[:, 1::2]) / 2
+        first, second = self._wanted.T
+        wins = np.full((len(answers), self._own, self._responses), np.nan)
+        wins[:, first, second] = chances
+        back = second < self._own
+        wins[:, second[back], first[back]] = 1 - chances[:, back]
+        diagonal = np.arange(self._own)
+        wins[:, diagonal, diagonal] = 0.5
+        return wins

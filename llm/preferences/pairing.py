@@ -10,8 +10,10 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from mnpo.llm.oracles.judged import Judged
 from mnpo.numerics import Array
@@ -103,6 +105,7 @@ def make_pairs(recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generato
     if recipe.pairing == "third":
         return _third(recipe, wins, rewards, rng)
     pairs = []
+    singly = _single_advantages(recipe, wins) if recipe.wanted and recipe.group_size == 1 else None
     for y, other in _candidates(recipe, wins, rewards):
         chance = float(wins[y, other])
         if recipe.labels == "sampled":
@@ -113,9 +116,11 @@ def make_pairs(recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generato
                 continue
         chosen, rejected = (y, other) if first else (other, y)
         numbers = {"preference": max(chance, 1 - chance)} if recipe.labels == "soft" else {}
-        if recipe.wanted:
+        if singly is not None:
+            numbers |= {"win_chosen": singly[chosen][rejected], "win_rejected": singly[rejected][chosen]}
+        elif recipe.wanted:
             for name, place in (("win_chosen", chosen), ("win_rejected", rejected)):
-                numbers[name] = _advantage(recipe, judged, wins, place, (chosen, rejected), rng)
+                numbers[name] = _advantage(recipe, judged, place, (chosen, rejected), rng)
         pairs.append(Pair(chosen, rejected, numbers | _rewards(rewards, chosen, rejected)))
     return pairs
 
@@ -135,13 +140,44 @@ def _candidates(
     return [] if score[best] == score[worst] else [(best, worst)]
 
 
+def _single_advantages(recipe: Recipe, wins: Array) -> list[list[float]]:
+    """Return the advantage of each response in a pair with each other one, against opponents one by one, (K, K).
+
+    See `_advantage`; the diagonal means nothing.
+    """
+    own = recipe.own
+    total = np.zeros((own, own))
+    for part in recipe.parts:
+        if part.places is None:
+            if own < 3:
+                raise _too_few(recipe)
+            against = wins[np.arange(own)[:, None, None], _others(own)]
+        else:
+            against = wins[:, None, [place for places in part.places for place in places]]
+        # In one order in memory, so that the sums round as they do one by one.
+        rates = np.ascontiguousarray(against).mean(-1)
+        total += part.weight * rates
+    found: list[list[float]] = total.tolist()
+    return found
+
+
+@lru_cache(1)
+def _others(own: int) -> npt.NDArray[np.int64]:
+    """Return for each pair of responses the places of all others, (K, K, K − 2); any on the diagonal."""
+    return np.array(
+        [[[z for z in range(own) if z not in (y, x)][: own - 2] for x in range(own)] for y in range(own)]
+    )
+
+
+def _too_few(recipe: Recipe) -> ValueError:
+    return ValueError(
+        f"num_generations must be at least {recipe.group_size + 2} for win rates against the policy "
+        f"itself in groups of {recipe.group_size}; found {recipe.own}"
+    )
+
+
 def _advantage(
-    recipe: Recipe,
-    judged: Sequence[Judged],
-    wins: Array,
-    y: int,
-    pair: tuple[int, int],
-    rng: np.random.Generator,
+    recipe: Recipe, judged: Sequence[Judged], y: int, pair: tuple[int, int], rng: np.random.Generator
 ) -> float:
     """Σ_c coefficient · mean P(y ≻ O) over groups of opponents' responses.
 
@@ -152,16 +188,10 @@ def _advantage(
     for part in recipe.parts:
         groups = _groups(recipe, part, pair, rng)
         if not groups:
-            raise ValueError(
-                f"num_generations must be at least {recipe.group_size + 2} for win rates against the policy "
-                f"itself in groups of {recipe.group_size}; found {recipe.own}"
-            )
-        if recipe.group_size == 1:
-            total += part.weight * float(wins[y, [place for (place,) in groups]].mean())
-        else:
-            total += part.weight * float(
-                np.mean([sum(j.weight * j.against(y, group, recipe.own) for j in judged) for group in groups])
-            )
+            raise _too_few(recipe)
+        total += part.weight * float(
+            np.mean([sum(j.weight * j.against(y, group, recipe.own) for j in judged) for group in groups])
+        )
     return total
 
 
@@ -173,8 +203,6 @@ def _groups(
     pools: tuple[list[int], ...]
     if part.places is None:
         pools = ([place for place in range(recipe.own) if place not in pair],)
-    elif size == 1:
-        return [(place,) for places in part.places for place in places]
     else:
         pools = tuple(list(places) for places in part.places)
     alone = len(pools) == 1

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, load_from_disk
+import pyarrow as pa
 
 from mnpo.common.digests import data_digest
-from mnpo.common.files import clear_partials
+from mnpo.common.files import clear_partials, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Folders, Judging, Models, Sampling, Update
 from mnpo.llm.data import schema
+from mnpo.llm.data.blocks import Blocks
+from mnpo.llm.data.formats import Text
 from mnpo.llm.data.pairs import Report
-from mnpo.llm.data.tables import content_digest
+from mnpo.llm.data.tables import TableWriter, open_table
 from mnpo.llm.models.job import Job
-from mnpo.llm.oracles.asking import Asking, judge
-from mnpo.llm.oracles.judged import Judged
+from mnpo.llm.oracles.asking import Asking, Judgments, judge
 from mnpo.llm.oracles.panel import Panel, build
-from mnpo.llm.preferences.pairing import Pair, comparisons, make_pairs
+from mnpo.llm.preferences.pairing import Recipe, comparisons, make_pairs
 from mnpo.llm.preferences.recipes import check, recipe, sampled_models, taught
+from mnpo.llm.preferences.rows import Pool, annotation_rows, columns_of
 from mnpo.llm.stages.records import (
     ANNOTATIONS,
     PREFERENCES,
@@ -34,10 +36,11 @@ from mnpo.llm.stages.records import (
     PairsManifest,
     Samples,
 )
-from mnpo.llm.storage.datasets import keep_dataset
+from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.tasks import Task
 
-Rows = Sequence[Mapping[str, Any]]
+#: Prompts whose pairs are made at once.
+_AT_ONCE = 128
 
 
 def annotate(
@@ -76,47 +79,45 @@ def annotate(
         )
     if job.processes.first:
         clear_partials(job.home)
-    rows = list(load_from_disk(str(job.home / SAMPLES)))
-    if len(rows[0]["responses"]) != own:
+    rows = open_table(job.home / SAMPLES).with_format("arrow")[:]
+    first = rows.slice(0, 1).to_pylist()[0]
+    if len(first["responses"]) != own:
         raise ValueError(
-            f"the samples in {job.home} are {len(rows[0]['responses'])} responses to each prompt, "
+            f"the samples in {job.home} are {len(first['responses'])} responses to each prompt, "
             f"num_generations is {own}; sample again"
         )
-    pool = [[*row["responses"], *itertools.chain(*row["opponents"])] for row in rows]
-    counts = [len(found) for found in rows[0]["opponents"]]
+    counts = [len(found) for found in first["opponents"]]
     how = recipe(model, sampling, judging, update, _places(asked_for, counts, own))
-    texts = [(json.loads(row["prompt"]), [answer["text"] for answer in found])
-             for row, found in zip(rows, pool, strict=True)]  # fmt: skip
-    judged, taken = judge(job, panel, texts, own, sorted(comparisons(how)))
-    pairs = []
-    for row, answers in zip(rows, judged, strict=True):
-        drawn = [answer["ids"] for answer in row["responses"]]
-        seed = int(data_digest(compute.seed, sampling.stream, row["prompt_ids"], drawn)[:16], 16)
-        pairs.append(make_pairs(how, answers, np.random.default_rng(seed)))
-    data, report = _encoded(rows, pool, pairs)
+    judgments, taken = judge(
+        job, panel, Blocks(len(rows), partial(_texts, rows)), own, sorted(comparisons(how))
+    )
     manifest = PairsManifest(
         samples=sampled.manifest.samples,
         oracles=[[m.weight, m.oracle.scale, data_digest(m.oracle.key())] for m in panel.members],
         recipe=repr(how),
         seed=[compute.seed, sampling.stream],
     )
-    record = Annotations(
-        folder=str(job.home / ANNOTATIONS),
-        pairs=str(job.home / PREFERENCES),
-        manifest=manifest,
-        made=len(data),
-        dropped=dict(report.dropped),
-        teaches=taught(Task.configured(update), judging, sampling),
-        oracles=[answered_record(asking) for asking in taken],
-    )
-    if job.processes.first:
-        answers_of = _answers(rows, judged, panel)
-        keep_dataset(answers_of, job.home / ANNOTATIONS, "manifest.json", manifest.as_dict())
-        encoded = _described(data, report, manifest, sampled.manifest.tokenizer)
-        keep_dataset(data, job.home / PREFERENCES, EncodedPairs.FILE, encoded.as_dict())
+
+    def write() -> Annotations:
+        with whole_folder(job.home / ANNOTATIONS) as said, whole_folder(job.home / PREFERENCES) as pairs:
+            encoded = _write(
+                rows, judgments, panel, how, manifest, sampled.manifest.tokenizer, said=said, pairs=pairs
+            )
+            write_json(said / "manifest.json", manifest.as_dict())
+            encoded.write(pairs)
+        record = Annotations(
+            folder=str(job.home / ANNOTATIONS),
+            pairs=str(job.home / PREFERENCES),
+            manifest=manifest,
+            made=encoded.report["kept"],
+            dropped=encoded.report["dropped"],
+            teaches=taught(Task.configured(update), judging, sampling),
+            oracles=[answered_record(asking) for asking in taken],
+        )
         record.write(job.home)
-    job.processes.wait()
-    return record
+        return record
+
+    return job.processes.agree(write)
 
 
 def answered_record(asking: Asking) -> Answered:
@@ -135,55 +136,55 @@ def _places(names: Sequence[str], counts: Sequence[int], own: int) -> dict[str, 
     return {name: range(ends[j], ends[j + 1]) for j, name in enumerate(names)}
 
 
-def _encoded(rows: Rows, pool: Sequence[Rows], pairs: Sequence[Sequence[Pair]]) -> tuple[Dataset, Report]:
-    """Return the pairs as token ids, as they were sampled."""
-    entries: list[dict[str, Any]] = []
+def _texts(rows: pa.Table, start: int, stop: int) -> list[tuple[Text, list[str]]]:
+    """Return prompts with the texts of all responses to them."""
+    some = rows.slice(start, stop - start)
+    prompts = map(json.loads, some["prompt"].to_pylist())
+    return list(zip(prompts, Pool(some).texts(), strict=True))
+
+
+def _write(
+    rows: pa.Table,
+    judgments: Judgments,
+    panel: Panel,
+    how: Recipe,
+    manifest: PairsManifest,
+    tokenizer: str,
+    *,
+    said: Path,
+    pairs: Path,
+) -> EncodedPairs:
+    """Write what the oracles said, and the pairs as token ids, as they were sampled; return what these are."""
     dropped: Counter[str] = Counter()
-    total = 0
-    for row, answers, made in zip(rows, pool, pairs, strict=True):
-        dropped["prompt whose responses all tie"] += not made
-        total += len(made)
-        for pair in made:
-            chosen, rejected = answers[pair.chosen], answers[pair.rejected]
-            if chosen["ids"] == rejected["ids"]:
-                dropped["identical"] += 1
-                continue
-            entries.append(
-                {
-                    "row": len(entries) + 1, "source": row["row"], "prompt": row["prompt"],
-                    "chosen": chosen["text"], "rejected": rejected["text"],
-                    "chosen_cut": not chosen["ended"], "rejected_cut": not rejected["ended"],
-                    "prompt_ids": row["prompt_ids"], "chosen_ids": chosen["ids"], "rejected_ids": rejected["ids"],
-                    **pair.numbers,
-                }
-            )  # fmt: skip
-    if not entries:
-        raise ValueError(
-            f"no pair can be made: of {len(rows)} prompts the responses all tie or are identical; "
-            "sample more responses, or at a higher temperature"
-        )
-    return Dataset(schema.as_table(entries, schema.PAIRS)), Report(total, len(entries), dropped=+dropped)
-
-
-def _answers(rows: Rows, judged: Sequence[Sequence[Judged]], panel: Panel) -> Dataset:
-    """Return what the oracles said, to read."""
-    entries = []
-    for row, answers in zip(rows, judged, strict=True):
-        entry: dict[str, Any] = {"row": row["row"]}
-        for (oracle, _), one in zip(panel.members, answers, strict=True):
-            entry[f"wins {oracle.name}"] = one.matrix(len(row["responses"])).tolist()
-            if one.rewards is not None:
-                entry[f"rewards {oracle.name}"] = (one.rewards * oracle.scale).tolist()
-        entries.append(entry)
-    return Dataset(schema.as_table(entries, schema.ANNOTATIONS))
-
-
-def _described(data: Dataset, report: Report, manifest: PairsManifest, tokenizer: str) -> EncodedPairs:
-    pairs = zip(data["prompt_ids"], data["chosen_ids"], data["rejected_ids"], strict=True)
+    total = longest = 0
+    with (
+        TableWriter(said, schema.ANNOTATIONS, columns_of(panel)) as answers,
+        TableWriter(pairs, schema.PAIRS) as written,
+    ):
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows.slice(start, _AT_ONCE)
+            pool, judged = Pool(some), judgments.between(start, start + len(some))
+            made = []
+            for prompt, found in enumerate(judged):
+                seed = int(data_digest(*manifest.seed, *pool.drawn(prompt))[:16], 16)
+                made.append(make_pairs(how, found, np.random.default_rng(seed)))
+                dropped["prompt whose responses all tie"] += not made[-1]
+            encoded = pool.encoded(made, number=written.rows + 1)
+            dropped["identical"] += encoded.pairs - len(encoded.rows)
+            total, longest = total + encoded.pairs, max(longest, encoded.longest)
+            answers.append_table(annotation_rows(some["row"].to_pylist(), judged, panel, how.own))
+            written.append_table(encoded.rows)
+            let_go()
+        if not written.rows:
+            raise ValueError(
+                f"no pair can be made: of {len(rows)} prompts the responses all tie or are identical; "
+                "sample more responses, or at a higher temperature"
+            )
+    report = Report(total, written.rows, dropped=+dropped)
     return EncodedPairs(
-        digest=content_digest(data),
+        digest=written.digest,
         manifest=manifest,
         tokenizer=tokenizer,
-        longest=max(len(prompt) + max(len(first), len(second)) for prompt, first, second in pairs),
+        longest=longest,
         report=report.as_dict(),
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset
 from scipy.stats import t as student
 
 from mnpo.common.files import clear_partials, whole_folder
@@ -14,7 +13,10 @@ from mnpo.common.progress import Progress
 from mnpo.llm.config import REFERENCE, Compute, Data, Evaluation, Folders, Judging, Models, Prompts, Sampling
 from mnpo.llm.data import schema
 from mnpo.llm.data.batches import Request
+from mnpo.llm.data.blocks import Blocks
+from mnpo.llm.data.formats import Text
 from mnpo.llm.data.prompts import Prompt, as_json, check_held_out, read_prompts
+from mnpo.llm.data.tables import TableWriter
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.asking import Asking, judge
 from mnpo.llm.oracles.panel import Panel, panels_of
@@ -28,6 +30,8 @@ from mnpo.numerics import Array
 
 #: Confidence of the intervals.
 LEVEL = 0.95
+#: Prompts that are looked at together.
+_AT_ONCE = 128
 #: The player's name in the seeds of held-out responses.
 STREAM = "held-out"
 
@@ -83,24 +87,26 @@ def evaluate(
     }
     own = found["policy"]
     ratios, scored = _log_ratios(job, homes["policy"], reference, asked, own.samples)
-    record = Evaluated(
-        model=str(homes["policy"]),
-        folder=str(job.home / HELD_OUT),
-        prompts=len(asked),
-        win_rate=win_rate,
-        length=own.length,
-        ended=own.ended,
-        kl=float(ratios.mean()),
-        kl_error=float(ratios.mean(1).std(ddof=1) / np.sqrt(len(ratios))),
-        models=[drawn_record(name, homes[name], drawn) for name, drawn in found.items()],
-        oracles=[answered_record(asking) for asking in taken],
-        scores=scored,
-    )
-    if job.processes.first:
+
+    def write() -> Evaluated:
+        record = Evaluated(
+            model=str(homes["policy"]),
+            folder=str(job.home / HELD_OUT),
+            prompts=len(asked),
+            win_rate=win_rate,
+            length=own.length,
+            ended=own.ended,
+            kl=float(ratios.mean()),
+            kl_error=float(ratios.mean(1).std(ddof=1) / np.sqrt(len(ratios))),
+            models=[drawn_record(name, homes[name], drawn) for name, drawn in found.items()],
+            oracles=[answered_record(asking) for asking in taken],
+            scores=scored,
+        )
         _write(job.home / HELD_OUT, asked, {name: drawn.samples for name, drawn in found.items()})
         record.write(job.home)
-    job.processes.wait()
-    return record
+        return record
+
+    return job.processes.agree(write)
 
 
 def interval(means: Array, level: float = LEVEL) -> Interval:
@@ -127,10 +133,15 @@ def _chances(
     job: Job, panels: Mapping[str, Panel], asked: Sequence[Prompt], everybody: Sequence[Responses], count: int
 ) -> tuple[dict[str, Array], list[Asking]]:
     """Return the policy's win probabilities by oracle, (prompts, K, K · policies), and what asking took."""
-    texts = [
-        (prompt.text, [answer.text for found in everybody for answer in found.samples[place]])
-        for place, prompt in enumerate(asked)
-    ]
+
+    def read(start: int, stop: int) -> list[tuple[Text, list[str]]]:
+        said = [found.samples[start:stop] for found in everybody]
+        return [
+            (prompt.text, [answer.text for answers in one for answer in answers])
+            for prompt, *one in zip(asked[start:stop], *said, strict=True)
+        ]
+
+    texts = Blocks(len(asked), read)
     # An oracle of pairs is asked about responses one to one; rewards compare all of them at no cost.
     meetings = [(k, count * rival + k) for rival in range(1, len(everybody)) for k in range(count)]
     chances: dict[str, Array] = {}
@@ -138,9 +149,12 @@ def _chances(
     for name, panel in panels.items():
         judged, asking = judge(job, panel, texts, count, meetings)
         taken += asking
-        parts = [
-            np.array([answers[m].matrix(count) for answers in judged]) for m in range(len(panel.members))
+        rows = [
+            [one.matrix(count) for one in answers]
+            for start in range(0, len(asked), _AT_ONCE)
+            for answers in judged.between(start, start + _AT_ONCE)
         ]
+        parts = [np.array(matrices) for matrices in zip(*rows, strict=True)]
         weights = [member.weight for member in panel.members]
         chances[name] = np.sum([w * part for w, part in zip(weights, parts, strict=True)], axis=0)
         if len(parts) > 1:
@@ -182,10 +196,17 @@ def _write(
     folder: Path, prompts: Sequence[Prompt], answers: Mapping[str, Sequence[Sequence[Sample]]]
 ) -> None:
     """Write down who answered what."""
-    rows = [
-        {"row": prompt.number, "prompt": as_json(prompt.text)}
-        | {name: [answer.text for answer in found[place]] for name, found in answers.items()}
-        for place, prompt in enumerate(prompts)
-    ]
-    with whole_folder(folder) as partial:
-        Dataset(schema.as_table(rows, schema.HELD_OUT)).save_to_disk(str(partial))
+    with (
+        whole_folder(folder) as partial,
+        TableWriter(partial, schema.HELD_OUT, ["row", "prompt", *answers]) as writer,
+    ):
+        for start in range(0, len(prompts), _AT_ONCE):
+            some = prompts[start : start + _AT_ONCE]
+            said = {name: found[start : start + len(some)] for name, found in answers.items()}
+            writer.append(
+                [
+                    {"row": prompt.number, "prompt": as_json(prompt.text)}
+                    | {name: [answer.text for answer in found[place]] for name, found in said.items()}
+                    for place, prompt in enumerate(some)
+                ]
+            )

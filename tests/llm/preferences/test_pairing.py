@@ -180,3 +180,17 @@ def test_ties_make_no_pair_where_a_choice_is_needed() -> None:
     assert make_pairs(Recipe("best-worst", "soft", 3), even, rng) == []
     assert make_pairs(Recipe("iid", "hard", 2), even, rng) == []
     assert len(make_pairs(Recipe("iid", "soft", 2), even, rng)) == 1
+
+
+def test_win_rates_against_single_opponents_are_means_one_by_one() -> None:
+    """All at once, with the bits of one at a time."""
+    rng = np.random.default_rng(0)
+    for own, others in ((3, 1), (8, 17), (11, 9)):
+        wins = rng.random((own, own + others))
+        places = tuple(range(own, own + others))
+        parts = (AdvantagePart(2.0), AdvantagePart(-0.7, (places,)))
+        for pair in make_pairs(Recipe("all", "soft", own, parts, True), [Judged(1.0, wins=wins)], rng):
+            for name, y in (("win_chosen", pair.chosen), ("win_rejected", pair.rejected)):
+                rest = [z for z in range(own) if z not in (pair.chosen, pair.rejected)]
+                value = 0.0 + 2.0 * float(wins[y, rest].mean())
+                assert pair.numbers[name] == value + -0.7 * float(wins[y, list(places)].mean())
