@@ -105,7 +105,9 @@ def as_trees(requests: Sequence[Request]) -> tuple[list[Tree], list[int]]:
     places: dict[bytes, list[int]] = {}
     for place, (prompt, _) in enumerate(requests):
         places.setdefault(np.asarray(prompt, dtype=np.int64).tobytes(), []).append(place)
-    trees = [(requests[own[0]][0], [requests[place][1] for place in own]) for own in places.values()]
+    trees: list[Tree] = [
+        (requests[own[0]][0], [requests[place][1] for place in own]) for own in places.values()
+    ]
     return trees, [place for own in places.values() for place in own]
 
 
