@@ -18,6 +18,8 @@ from mnpo.rules import External, Reference, RegretMatchingPlus, Rule, UpdateRule
 from mnpo.steps import Feedback, RegretStep, Step, external_logs, laid_out
 from mnpo.trajectories import Trajectory
 
+__all__ = ["Trajectory", "run", "target_game", "update"]
+
 #: Two players are asked about by their matrix where it has at most so many times the numbers that the oracle
 #: handles.
 MATRIX_PAYS = 8
@@ -206,8 +208,8 @@ def _run(
             total / (steps + 1),
             np.asarray(kept),
             np.asarray(means),
-            np.isfinite(log_policies).all(axis=(-1, -2, -3)),
-            np.abs(policies - np.exp(before)).max(axis=(-1, -2, -3)) > 1e-6,
+            np.asarray(np.isfinite(log_policies).all(axis=(-1, -2, -3))),
+            np.asarray(np.abs(policies - np.exp(before)).max(axis=(-1, -2, -3)) > 1e-6),
         )
 
 
