@@ -80,12 +80,13 @@ def run(
             progress((steps * block.start + done * (block.stop - block.start)) // game.contexts)
 
     for block, weight, part in blocks:
+        aimed = aim if part is game else aim.at(block)
         if feedback is None and part.actions**2 <= MATRIX_PAYS * part.oracle.breadth:
             part = part.by_matrix()
         pieces.append(
             _run(
                 part,
-                aim if weight == 1.0 else aim.at(block),
+                aimed,
                 rule,
                 log_policies[..., block, :],
                 [logs[..., block, :] for logs in outside],

@@ -99,6 +99,15 @@ def test_one_context_that_blows_up_is_reported(monkeypatch):
     assert not run(game.at([0, 2]), mwu(2.0), 50, start=start[:2]).diverged
 
 
+def test_contexts_without_weight_do_not_count(monkeypatch):
+    rng = np.random.default_rng(7)
+    matrices = random_matrix(rng, SIZE, 3)
+    monkeypatch.setattr("mnpo.games.BLOCK", 1)
+    found = run(Game(Pairwise(matrices), 2, TAU, context_weights=[0, 1, 0]), inpo(0.3, TAU), 6)
+    alone = run(Game(Pairwise(matrices[1]), 2, TAU), inpo(0.3, TAU), 6)
+    np.testing.assert_allclose(found.gap, alone.gap, rtol=0, atol=1e-15)
+
+
 def test_sampled_feedback_draws_in_all_contexts_at_once(monkeypatch):
     """So that a seed means the same whatever fits a block."""
     rng = np.random.default_rng(6)
