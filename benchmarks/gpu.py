@@ -27,7 +27,7 @@ from gpu.table import left_out, table, verdict
 PARTS = ("agreement", "fit", "tiny", "scoring", "sampling")
 HOW = ("error", "memory", "crash", "hang")
 #: What no process is started for, and why.
-SDPA = "it leaves out the soft-cap of Gemma-2's attention, so that it would compute another model"
+SDPA = "transformers does not offer it for Gemma-2, whose soft-cap it would leave out"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,7 +130,7 @@ def _attentions(gpu: bool, rows: list[dict[str, Any]]) -> list[str]:
 
     leave_out("sdpa", SDPA)
     if not gpu:
-        leave_out("flex_attention, flash_attention_2", "they train on GPUs only")
+        leave_out("flex_attention and flash_attention_2", "they train on GPUs only")
         return ["eager"]
     # FlexAttention first: it alone takes both soft-caps and masks and holds no scores.
     if installed_version("flash-attn") is None:

@@ -72,7 +72,7 @@ class Group:
 def plan(size: Size, gpu: bool, attentions: Collection[str], parts: Collection[str]) -> list[Group]:
     """Return the groups in the order of their weight: what comes last is left out where time runs short."""
     groups = [Group("agreement", tuple(_agreements(attentions)), 90)]
-    groups += [Group(f"fit: {name}", tuple(_fits(size, name)), 210 if gpu else 120) for name in attentions]
+    groups += [Group(f"fit: {name}", tuple(_fits(size, name)), 240 if gpu else 120) for name in attentions]
     groups += [
         Group("tiny", (Case("tiny"),), 150),
         Group("scoring", tuple(case for name in attentions for case in _scorings(name)), 90),

@@ -52,7 +52,9 @@ class Setting:
 def run_group(group: Group, setting: Setting) -> list[Row]:
     """Run a group's cases; return a row for each, with its figures or the reason why there are none."""
     end = min(setting.deadline, time.monotonic() + group.seconds)
-    whose = "the time for everything" if end == setting.deadline else f"the part's {group.seconds:.0f} s"
+    whose = (
+        "the time for everything was" if end == setting.deadline else f"the part's {group.seconds:.0f} s were"
+    )
     waiting, rows, in_a_row = list(group.cases), [], 0
 
     def tell(case: Case, **what: Any) -> None:
@@ -62,7 +64,7 @@ def run_group(group: Group, setting: Setting) -> list[Row]:
     while waiting:
         if end - time.monotonic() < LEAST.get(setting.device, 5.0):
             for case in waiting:
-                tell(case, state="left out", reason=f"{whose} was used up")
+                tell(case, state="left out", reason=f"{whose} used up")
             break
         if in_a_row == 2:  # each further try would cost a start, and most likely fail alike
             for case in waiting:

@@ -44,19 +44,17 @@ class Size:
     square: int
 
 
-#: On paper, in GB (1e9 bytes), bf16. Weights 5.2 and gradients 5.2; SGD holds nothing else. For each token and
-#: layer the backward pass needs: four norms in float32 74 kB, queries, keys, values and the projections' inputs
-#: 21 kB, the perceptron 78 kB; with eager attention also the scores of 8 heads, 11 bytes each: 90 kB in rows of
-#: 1,024 tokens. So 26 layers keep 4.5 MB of a token, 6.8 MB with eager attention.
-#:     4 pairs, plain rows      8,192 tokens: 37, eager 56
-#:     4 pairs, shared prompts  6,144 tokens: 28, eager 49 (rows of 1,536)
-#:     2 pairs packed in a row  3,072 tokens: 14, eager 35 (a row of 3,072); of 4 pairs eager would be 111
-#:     checkpointing            0.12 MB of a token and one layer's: 1 to 2
+#: In GB (1e9 bytes), bf16. Weights 5.2 and gradients 5.2; SGD holds nothing else. What the layers keep for the
+#: backward pass was counted on torch's meta device: of a token 173 kB a layer, for 26 layers 4.5 MB; with eager
+#: attention also the scores, 64 bytes a layer for each place of its row (rows of 1,024: 6.2 MB of a token).
+#:     4 pairs, plain rows      8,192 tokens: 37, eager 51
+#:     4 pairs, shared prompts  6,144 tokens: 28, eager 43 (rows of 1,536)
+#:     2 pairs packed in a row  3,072 tokens: 14, eager 30 (a row of 3,072); of 4 pairs eager would be 90
+#:     checkpointing            0.12 MB of a token, and one layer's: 2
 #:     head, by chunks          512 MB of logits in float32, up to five arrays of that size: 2.5
 #:     all logits               4,096 tokens × 256,000 × 2 bytes = 2.1, six arrays: 13; 4 pairs would be 26
-#: The largest are TRL's and mnpo's plain rows under eager attention: 56 + 10.4 + 2.5 = 69 of 80 GB. What does not
-#: fit is tried again with half the pairs, and the table says so. Scoring keeps nothing for a backward pass: it
-#: takes below 10.
+#: The largest are the plain rows of TRL and of mnpo under eager attention: 51 + 10.4 + 2.5 = 64 of 80 GB. What does
+#: not fit is tried again with half the pairs, and the table says so. Scoring keeps nothing: it takes below 12.
 SIZES = {
     "gemma-2-2b": Size(
         shape={

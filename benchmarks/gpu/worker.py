@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from gpu.using import sampling, scoring, tiny
 
 #: Exit status after a case that failed: what it left on the device must not touch the next.
 FAILED = 3
+#: Packages without which a case is left out; that another one lacks is a fault.
+OPTIONAL = ("trl", "vllm", "datasets", "pyarrow", "accelerate", "peft", "typer", "rich", "yaml", "jinja2")
+UNCOMPILED = "partly uncompiled: too many shapes"
 
 
 class _Without:
@@ -56,6 +60,8 @@ def main(task_file: str, report_file: str) -> int:
         torch.set_num_threads(1)
         os.environ["OMP_NUM_THREADS"] = "1"
     report = _Report(Path(report_file))
+    warned = _Warnings()
+    logging.getLogger("torch._dynamo").addHandler(warned)
     measured = {"rate", "fit", "scoring"} & {case["part"] for case in task["cases"]}
     rate = matrix_rate(device, dtype, size.square) if measured else None
     for number, given in enumerate(task["cases"]):
@@ -68,14 +74,7 @@ def main(task_file: str, report_file: str) -> int:
             report.write(number, state="too large")
             return FAILED
         except ModuleNotFoundError as error:
-            # The names that trainers and samplers import on top of themselves; anything else is a fault.
-            if (error.name or "").partition(".")[0] not in (
-                "trl",
-                "vllm",
-                "datasets",
-                "pyarrow",
-                "accelerate",
-            ):
+            if (error.name or "").partition(".")[0] not in OPTIONAL:
                 return _failed(report, number, error)
             report.write(number, state="left out", reason=f"{error.name} is not installed")
         except Exception as error:  # whatever a library can do: the reason belongs into the table
@@ -84,12 +83,31 @@ def main(task_file: str, report_file: str) -> int:
             if "operations_per_s" in found:
                 found["share"] = found["operations_per_s"] / rate
             found["matrix_rate"] = rate
+            if warned.pop():
+                found["note"] = "; ".join(filter(None, [found.get("note"), UNCOMPILED]))
             report.write(number, state="done", **found)
         gc.collect()
         if device == "cuda":
-            torch._dynamo.reset()  # compiled for one case, it would count against the next one's limit
             torch.cuda.empty_cache()
+            if case.attention == "flex_attention":
+                torch.compiler.reset()  # what is compiled for one case would count against the next one's limit
     return 0
+
+
+class _Warnings(logging.Handler):
+    """Notes when torch gives up compiling: FlexAttention then runs uncompiled, which no figure should hide."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._seen = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._seen |= "recompile_limit" in record.getMessage()
+
+    def pop(self) -> bool:
+        """Return whether it did since the last time."""
+        seen, self._seen = self._seen, False
+        return seen
 
 
 class _Report:
