@@ -18,13 +18,15 @@ SHAPE = {
 }  # fmt: skip
 #: Largest relative errors of log-probabilities, and of the whole gradient: a few hundred roundings of float32, a
 #: few of bfloat16, which keeps 8 bits.
-TOLERANCES = {"float32": (1e-5, 1e-4), "bfloat16": (1e-2, 5e-2)}
+TOLERANCES = {"float32": (1e-5, 1e-4), "bfloat16": (1e-3, 5e-2)}
 LAYOUTS = {
     "plain": (False, False),
     "shared": (True, False),
     "packed": (False, True),
     "shared packed": (True, True),
 }
+#: FlexAttention compiles each layout anew; of these two, the masks are mnpo's own.
+COMPILED = ("shared", "shared packed")
 
 
 def agreement(case: Case, size: Size, device: str, dtype: Any) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def agreement(case: Case, size: Size, device: str, dtype: Any) -> dict[str, Any]
     # The same weights, as near as the precision holds them.
     other.load_state_dict(reference.state_dict())
     logp_error = gradient_error = 0.0
-    for shared, packed in LAYOUTS.values():
+    layouts = COMPILED if case.attention == "flex_attention" else LAYOUTS
+    for shared, packed in map(LAYOUTS.__getitem__, layouts):
         logps, gradient = _computed(other, trees, shared, packed)
         logp_error = max(logp_error, float(((logps - wanted_logps) / wanted_logps).abs().max()))
         gradient_error = max(gradient_error, float((gradient - wanted).norm() / wanted.norm()))

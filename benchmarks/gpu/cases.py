@@ -8,6 +8,9 @@ from typing import Any
 
 from gpu.shapes import Size
 
+#: Implementations that compute in any precision.
+EXACT = ("eager", "flex_attention")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -71,9 +74,15 @@ class Group:
 
 def plan(size: Size, gpu: bool, attentions: Collection[str], parts: Collection[str]) -> list[Group]:
     """Return the groups in the order of their weight: what comes last is left out where time runs short."""
-    groups = [Group("agreement", tuple(_agreements(attentions)), 90)]
-    groups += [Group(f"fit: {name}", tuple(_fits(size, name)), 240 if gpu else 120) for name in attentions]
-    groups += [
+    exact = [name for name in attentions if name in EXACT] or ["eager"]
+    agreements = [Group("agreement", tuple(_agreements(name)), 90) for name in sorted(exact)]
+    fits = [Group(f"fit: {name}", tuple(_fits(size, name)), 240 if gpu else 120) for name in attentions]
+    groups = [
+        # Eager attention is not compiled: whether anything is right is known at once.
+        *agreements[:1],
+        *fits[:1],
+        *agreements[1:],
+        *fits[1:],
         Group("tiny", (Case("tiny"),), 150),
         Group("scoring", tuple(case for name in attentions for case in _scorings(name)), 90),
         Group("sampling", (Case("sampling", "transformers"),), 90),
@@ -82,11 +91,8 @@ def plan(size: Size, gpu: bool, attentions: Collection[str], parts: Collection[s
     return [group for group in groups if group.cases[0].part in parts]
 
 
-def _agreements(attentions: Collection[str]) -> list[Case]:
-    exact = [name for name in attentions if not name.startswith(("flash", "sdpa"))] or ["eager"]
-    return [
-        Case("agreement", attention=name, dtype=dtype) for name in exact for dtype in ("float32", "bfloat16")
-    ]
+def _agreements(attention: str) -> list[Case]:
+    return [Case("agreement", attention=attention, dtype=dtype) for dtype in ("float32", "bfloat16")]
 
 
 def _fits(size: Size, attention: str) -> list[Case]:

@@ -25,6 +25,8 @@ from gpu.using import sampling, scoring, tiny
 FAILED = 3
 #: Packages without which a case is left out; that another one lacks is a fault.
 OPTIONAL = ("trl", "vllm", "datasets", "pyarrow", "accelerate", "peft", "typer", "rich", "yaml", "jinja2")
+#: How libraries besides torch's allocator say that memory is used up.
+NO_ROOM = ("out of memory", "ALLOC_FAILED")
 UNCOMPILED = "partly uncompiled: too many shapes"
 
 
@@ -70,14 +72,14 @@ def main(task_file: str, report_file: str) -> int:
         try:
             _break(task["broken"].get(case.part))
             found = _RUN[case.part](case, size, device, dtype)
-        except torch.OutOfMemoryError:
-            report.write(number, state="too large")
-            return FAILED
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in OPTIONAL:
                 return _failed(report, number, error)
             report.write(number, state="left out", reason=f"{error.name} is not installed")
         except Exception as error:  # whatever a library can do: the reason belongs into the table
+            if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in NO_ROOM):
+                report.write(number, state="too large")
+                return FAILED
             return _failed(report, number, error)
         else:
             if "operations_per_s" in found:
