@@ -1,7 +1,7 @@
 """What the data of a fit cost: time and memory from a file of pairs to batches of token ids, without any network.
 
-`python benchmarks/llm_data.py [--pairs 15000 60000]` writes files of so many pairs: 186 tokens of prompt and
-twice 387 of response, of words that the small byte-level tokenizer knows, through its chat template. For each, in
+`python benchmarks/llm_data.py [--pairs 15000 60000]` writes files of so many pairs: 186 tokens of prompt and twice
+387 of response, of words that the small byte-level tokenizer knows, through its chat template. For each, in
 processes of their own, it scores them under two anchors, does that again when nothing has changed, and draws
 batches as a fit does. The forward pass is faked: a score is made of the ids. It prints seconds, and the peak of
 resident memory, which should not grow with the number of pairs.

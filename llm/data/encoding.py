@@ -182,7 +182,7 @@ class Marks:
             token = ids[place]
             mark = None if token in tried else self._mark(token)
             # Each time that it is written it was read as itself, and no other time: then the last is the last.
-            if mark is not None and text.count(mark) == sum(one == token for one in ids):
+            if mark is not None and text.count(mark) == list(ids).count(token):
                 return text.rfind(mark), place
             tried.add(token)
         return 0, 0

@@ -153,9 +153,12 @@ HELD_OUT = (
 )
 
 TABLES = {
+    "encoded/<prompts>": PROMPTS,
     "prompts-and-responses": SAMPLES,
     "annotations": ANNOTATIONS,
     "preferences": PAIRS,
+    "encoded/<pairs>": PAIRS,
+    "encoded/<pairs of an external anchor>": READ_BY,
     "scored": SCORED,
     "held-out": HELD_OUT,
 }

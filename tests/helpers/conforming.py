@@ -10,11 +10,11 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from mnpo.llm.data.schema import TABLES, Column
 
 
-def check_table(folder: Path) -> None:
+def check_table(folder: Path, table: str | None = None) -> None:
     """Let a test fail if a data set has a column that its table lacks, another type, or lacks one of its columns."""
     found = load_from_disk(str(folder))
     for split in found.values() if isinstance(found, DatasetDict) else [found]:
-        check_columns(split, TABLES[folder.name])
+        check_columns(split, TABLES[table or folder.name])
 
 
 def check_columns(data: Dataset, table: tuple[Column, ...]) -> None:

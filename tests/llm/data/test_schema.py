@@ -85,6 +85,9 @@ def test_scored_pairs_are_the_schemas(
     given = [override.replace("MODEL", str(other)) for override in overrides]
     run_stage("score", configured(tmp_path / "run", untaught, *given))
     check_table(tmp_path / "run/scored")
+    for folder in (tmp_path / "run/encoded").iterdir():
+        given = "row" in load_from_disk(str(folder)).column_names
+        check_table(folder, "encoded/<pairs>" if given else "encoded/<pairs of an external anchor>")
     assert columns <= set(load_from_disk(str(tmp_path / "run/scored"))["train"].column_names)
 
 
@@ -99,5 +102,7 @@ def test_samples_and_judgments_are_the_schemas(alone: bool, untaught: Path, tmp_
         run_stage(stage, config)
     for table in ("prompts-and-responses", "annotations", "preferences", "held-out"):
         check_table(home / table)
+    (prompts,) = (home / "encoded").iterdir()
+    check_table(prompts, "encoded/<prompts>")
     assert "rewards worth" in load_from_disk(str(home / "annotations")).column_names
     assert {"policy", "a_rival"} <= set(load_from_disk(str(home / "held-out")).column_names)

@@ -17,6 +17,7 @@ from mnpo.llm.data import made
 from mnpo.llm.models import tiny
 from mnpo.llm.models.loading import fingerprint, load_model, load_tokenizer
 from mnpo.llm.training.anchors import anchor_weights
+from mnpo.llm.training.requests import Requests
 from mnpo.llm.training.scores import request_digest
 from mnpo.llm.training.tasks import Task
 
@@ -127,6 +128,25 @@ def test_scores_belong_to_content(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run/scored")
     assert score(strange).anchors[0].scored == first.scored
     assert request_digest([1, 2], [3]) != request_digest([1], [2, 3])
+
+
+def test_what_is_scored_is_neither_read_nor_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless anything that it depends on has changed."""
+    given = ("objective=kto", "max_samples=40", "eval_size=8", "model_name_or_path=tiny:gpt2")
+    first = score(small(tmp_path, *given))
+    (tmp_path / "other").mkdir()
+    score(small(tmp_path / "other", *given, "max_samples=30"))
+    changed = score(small(tmp_path / "other", *given))
+    assert changed.manifest == first.manifest
+    assert changed.anchors[0].scored > 0
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "run/scored").rglob("*")}
+    monkeypatch.setattr(Requests, "in_table", None)
+    again = score(small(tmp_path, *given))
+    assert (again.manifest, again.rows) == (first.manifest, first.rows)
+    assert [(one.scored, one.reused) for one in again.anchors] == [(0, one.scored) for one in first.anchors]
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run/scored").rglob("*")} == stamps
 
 
 def test_held_out_pairs_must_have_the_columns(tmp_path: Path) -> None:
