@@ -87,7 +87,9 @@ def check_with_models(config: Config, job: Job) -> None:
         if lora not in adapters[:place]:
             check_adapter(job, lora)
     one = next(_iterations(config))
-    prompts, _ = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed, job.encodings)
+    # What is refused leaves no files: prompts are kept by the first stage that reads them.
+    kept = job.encodings if one.folders.store("encoded").is_dir() else None
+    prompts, _ = read_prompts(one.data, one.prompts, job.tokenizer(), one.compute.seed, kept)
     check_held_out(prompts["eval"], one.data.max_length, one.prompts.eval_prompts)
 
 

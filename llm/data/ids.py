@@ -16,8 +16,8 @@ from mnpo.common.digests import SIZE
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.storage.store import Digests, Places, as_digests
 
-#: Rows that are read between two times that pages of mapped files are given back.
-_READ = 4096
+#: Rows, and parts of a column, that are read between two times that pages of mapped files are given back.
+_READ, _CHUNKS = 2048, 64
 
 
 class Ids:
@@ -47,7 +47,11 @@ class Ids:
 
     def lengths(self) -> Places:
         """Return how many each row has, (N,)."""
-        found = [np.diff(offsets).astype(np.int64) for offsets, _ in self._chunks]
+        found = []
+        for place, (offsets, _) in enumerate(self._chunks):
+            found.append(np.diff(offsets).astype(np.int64))
+            if place % _CHUNKS == 0:
+                let_go()
         every = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
         let_go()
         return every if self._selected is None else every[self._selected]

@@ -15,8 +15,8 @@ from mnpo.llm.data.ids import Ids, request_digests
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.storage.store import Digests, Places, as_digests
 
-#: Requests that are read between two times that pages of mapped files are given back.
-_READ = 2048
+#: Requests that are read between two times that pages of mapped files are given back: each takes several pages.
+_READ = 256
 
 
 def request_digest(prompt: Sequence[int], response: Sequence[int]) -> bytes:
