@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import tempfile
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,14 +40,14 @@ def linked(parent: Path) -> Path:
     return parent
 
 
-def environment(scratch: tempfile.TemporaryDirectory[str]) -> tuple[dict[str, str], str]:
+def environment(scratch: Path) -> tuple[dict[str, str], str]:
     """Return the environment of child processes, which can import mnpo, and where it comes from."""
     given = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # One GPU: with several in sight the Trainer would share each batch out among them.
     given["CUDA_VISIBLE_DEVICES"] = given.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     if installed_here():
         return given, "the installed package"
-    first = str(linked(Path(scratch.name)))
+    first = str(linked(scratch.resolve()))
     given["PYTHONPATH"] = os.pathsep.join([first, *filter(None, [given.get("PYTHONPATH")])])
     return given, "links to the checkout, since it is not installed"
 

@@ -31,7 +31,7 @@ def fit(case: Case, size: Size, device: str, dtype: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if bare:
             ends = list(_bare_steps(built, data, case, device))
-            most = peak(device)
+            most, loss = peak(device), None
         else:
             trainer = CONTENDERS[case.who](
                 built, data, case, size, _arguments(folder, case, device, len(data))
@@ -39,7 +39,7 @@ def fit(case: Case, size: Size, device: str, dtype: Any) -> dict[str, Any]:
             ends = []
             trainer.add_callback(_clock(ends, device))
             forget_peak(device)
-            trainer.train()
+            loss = trainer.train().training_loss
             most = peak(device)
     seconds = np.diff(ends)[warm - 1 :]
     measured = [(len(p.prompt), (len(p.chosen), len(p.rejected))) for p in data[warm * case.pairs :]]
@@ -53,6 +53,7 @@ def fit(case: Case, size: Size, device: str, dtype: Any) -> dict[str, Any]:
         "computed_per_s": done.computed / second,
         "operations_per_s": operations(built, done, backward=True) / second,
         "peak_gb": most,
+        "loss": loss,
         "note": "a bare loop: datasets is not installed" if bare else "",
     }
 

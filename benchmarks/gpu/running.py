@@ -20,6 +20,8 @@ from gpu.cases import Case, Group
 LEAST = {"cuda": 15.0, "cpu": 5.0}
 #: Seconds between looks at a process.
 LOOK = 0.1
+#: Characters of what a failed case wrote that go into the record.
+KEPT = 4000
 Row = dict[str, Any]
 
 
@@ -70,7 +72,7 @@ def run_group(group: Group, setting: Setting) -> list[Row]:
             for case in waiting:
                 tell(case, state="left out", reason="two cases before it failed")
             break
-        events, ending = _run_worker(waiting, setting, end)
+        events, ending, log = _run_worker(waiting, setting, end)
         over = 0
         for event in events:
             case, state = waiting[event.pop("number")], event["state"]
@@ -89,12 +91,12 @@ def run_group(group: Group, setting: Setting) -> list[Row]:
                 tell(case, **event)
             in_a_row = 0 if state in ("done", "left out", "too large") else in_a_row + 1
         if ending is not None and events and events[-1]["state"] == "begun":
-            tell(waiting[over], state="failed", reason=ending)
+            tell(waiting[over], state="failed", reason=ending, log=log)
             over, in_a_row = over + 1, in_a_row + 1
         elif not events:
             # Not even the first case began: a start that fails once fails again.
             for case in waiting:
-                tell(case, state="failed", reason=ending or "ended without a word")
+                tell(case, state="failed", reason=ending or "ended without a word", log=log)
             break
         waiting = waiting[over:]
     return rows
@@ -102,8 +104,8 @@ def run_group(group: Group, setting: Setting) -> list[Row]:
 
 def _run_worker(
     cases: Sequence[Case], setting: Setting, end: float
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Run cases in one process; return what it reported, and how it ended unless by itself."""
+) -> tuple[list[dict[str, Any]], str | None, str]:
+    """Run cases in one process; return what it reported, how it ended unless by itself, and its log."""
     stem = str(time.monotonic_ns())
     task, report, log = (setting.scratch / f"{stem}.{kind}" for kind in ("json", "jsonl", "log"))
     task.write_text(
@@ -131,12 +133,13 @@ def _run_worker(
         finally:
             _end(process)
     events = [json.loads(line) for line in report.read_text().splitlines()]
+    said = log.read_text(errors="replace")[-KEPT:]
     if late:
-        return events, f"stopped after {time.monotonic() - start:.0f} s: its time was over"
+        return events, f"stopped after {time.monotonic() - start:.0f} s: its time was over", said
     # After a case that failed the process ends itself, and has said why.
     if process.returncode == 0 or (events and events[-1]["state"] != "begun"):
-        return events, None
-    return events, f"{_ending(process.returncode)}: {_last_line(log)}"
+        return events, None, said
+    return events, f"{_ending(process.returncode)}: {_last_line(said)}", said
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
@@ -155,6 +158,6 @@ def _ending(status: int) -> str:
         return f"ended by signal {-status}"
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _last_line(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "without a word"

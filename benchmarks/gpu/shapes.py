@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 #: <pad>, <eos>, <bos> and <unk> come first.
 PAD, EOS, FIRST = 0, 1, 4
 
@@ -89,6 +87,8 @@ class Pair(NamedTuple):
 
 def pairs(size: Size, count: int, *, mixed: bool = False) -> list[Pair]:
     """Draw pairs: of the size's lengths, or mixed from a quarter of those of prompts and an eighth of responses."""
+    import numpy as np  # here, since the program itself must be able to say that numpy is missing
+
     rng = np.random.default_rng(0)
 
     def draw(longest: int, share: int) -> list[int]:

@@ -18,6 +18,7 @@ from gpu.agreement import agreement
 from gpu.cases import Case
 from gpu.fitting import fit
 from gpu.measuring import matrix_rate
+from gpu.running import KEPT
 from gpu.shapes import SIZES, Size
 from gpu.using import sampling, scoring, tiny
 
@@ -125,9 +126,9 @@ class _Report:
 
 
 def _failed(report: _Report, number: int, error: Exception) -> int:
-    traceback.print_exc()
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    report.write(number, state="failed", reason=f"{type(error).__name__}: {lines[0] if lines else ''}"[:300])
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+    report.write(number, state="failed", reason=reason, log=traceback.format_exc()[-KEPT:])
     return FAILED
 
 

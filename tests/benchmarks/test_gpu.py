@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from gpu.cases import Case, Group  # noqa: E402
-from gpu.checkout import linked  # noqa: E402
+from gpu.checkout import environment, linked  # noqa: E402
 from gpu.measuring import work  # noqa: E402
 from gpu.running import Setting, run_group  # noqa: E402
 from gpu.table import left_out, table, verdict  # noqa: E402
@@ -114,6 +115,20 @@ def test_the_checkout_can_be_imported_without_being_installed(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
     wanted = [str(tmp_path / "mnpo" / name / "__init__.py") for name in ("llm", "sim", "cli")]
     assert done.stdout.split() == wanted, done.stderr
+
+
+def test_child_processes_import_the_checkout_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu.checkout.installed_here", lambda: False)
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    found, source = environment(Path("scratch"))
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(tmp_path / "scratch"), "elsewhere"]
+    assert found["CUDA_VISIBLE_DEVICES"] == "2"
+    assert "not installed" in source
 
 
 def test_the_table_tells_what_was_left_out_and_that_a_cpu_says_nothing_of_gpus(tmp_path: Path) -> None:
