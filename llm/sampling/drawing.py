@@ -24,7 +24,7 @@ from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.storage.store import Places
 
 #: Prompts whose responses are looked at together.
-_AT_ONCE = 1024
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from mnpo.llm.storage.mapped import let_go
 
 _IDS = pa.list_(pa.int32())
 #: Prompts that are written at once.
-_AT_ONCE = 256
+_AT_ONCE = 128
 
 
 def sample(
