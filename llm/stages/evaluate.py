@@ -25,7 +25,7 @@ from mnpo.llm.sampling.responses import Sample
 from mnpo.llm.stages.annotate import answered_record
 from mnpo.llm.stages.records import HELD_OUT, Evaluated, Interval, Scored
 from mnpo.llm.stages.sample import drawn_record
-from mnpo.llm.training.scores import log_probs, request_digest
+from mnpo.llm.training.scores import log_probs
 from mnpo.numerics import Array
 
 #: Confidence of the intervals.
@@ -179,7 +179,7 @@ def _log_ratios(
     parts, records = [], []
     for name, folder in (("policy", policy), (REFERENCE, reference)):
         found = log_probs(job, name, folder, requests)
-        parts.append(np.array([found.known[request_digest(*request)] for request in requests]))
+        parts.append(found.values)
         records.append(
             Scored(
                 anchor=name,

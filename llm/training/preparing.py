@@ -112,7 +112,7 @@ def _encoded(table: Dataset, tokenizer: Any, lengths: Lengths) -> Dataset:
     )
     for name in anchors_in(table.column_names):
         for side in SIDES.values():
-            values = table[f"{name}_{side}"]
+            values = list(table[f"{name}_{side}"])
             found = found.add_column(f"{name}_{side}", [values[row - 1] for row in found["row"]])
     return found
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +39,8 @@ __all__ = [
 ]
 
 
-class LogProbs(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LogProbs:
     """Log-probabilities under one model, and what they took.
 
     Attributes:
@@ -55,7 +58,7 @@ class LogProbs(NamedTuple):
     reused: int
     seconds: float
 
-    @property
+    @cached_property
     def known(self) -> Mapping[bytes, float]:
         """Digest of a request -> log-probability in nats."""
         digests = self.digests.view(f"V{SIZE}").tolist()
