@@ -101,10 +101,10 @@ def test_one_context_that_blows_up_is_reported(monkeypatch):
 
 def test_contexts_without_weight_do_not_count(monkeypatch):
     rng = np.random.default_rng(7)
-    matrices = random_matrix(rng, SIZE, 3)
-    monkeypatch.setattr("mnpo.games.BLOCK", 1)
-    found = run(Game(Pairwise(matrices), 2, TAU, context_weights=[0, 1, 0]), inpo(0.3, TAU), 6)
-    alone = run(Game(Pairwise(matrices[1]), 2, TAU), inpo(0.3, TAU), 6)
+    matrices, weights = random_matrix(rng, SIZE, CONTEXTS), [0, 0, 0.25, 0.75, 0]
+    game = Game(Pairwise(matrices), 2, TAU, random_policies(rng, CONTEXTS, SIZE), weights)
+    monkeypatch.setattr("mnpo.games.BLOCK", 2 * SIZE**2)  # the second block has all the weight
+    found, alone = (run(each, inpo(0.3, TAU), 6) for each in (game, game.at([2, 3])))
     np.testing.assert_allclose(found.gap, alone.gap, rtol=0, atol=1e-15)
 
 
