@@ -262,3 +262,24 @@ def test_a_policy_by_its_folder_brings_its_tokenizer(world: World, tmp_path: Pat
         anchors={"reference": world.models[1]},
     )  # fmt: skip
     assert loss_of(trainer) == pytest.approx(dpo(world, world.talks), rel=1e-5)
+
+
+def test_a_fit_is_the_same_however_its_rows_lie(world: World, tmp_path: Path) -> None:
+    """Prompts shared or apart, rows padded or packed, with KTO's further responses: one loss, one training."""
+    found = []
+    for share, packing in ((True, False), (False, False), (True, True), (False, True)):
+        policy = world.policy.eval()
+        trainer = trainer_of(
+            world, tmp_path, model=policy, objective="kto", anchors={"reference": world.models[1]},
+            share_prompts=share, packing=packing,
+        )  # fmt: skip
+        for module in policy.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        weights = torch.cat([weight.detach().flatten() for weight in policy.parameters()])
+        found.append((losses, weights))
+    for losses, weights in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-5)
+        torch.testing.assert_close(weights, found[0][1], rtol=1e-4, atol=1e-4)
