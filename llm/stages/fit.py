@@ -277,14 +277,15 @@ def _merge(job: Job, adapter: Path) -> None:
 class _LetGo(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Gives back the pages of the pairs that were read, now and then."""
 
+    def __init__(self) -> None:
+        self._steps = 0
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step % 50 == 0:
+        self._steps += 1
+        if self._steps % 50 == 0:
             let_go()
 
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._predicted = getattr(self, "_predicted", 0) + 1
-        if self._predicted % 50 == 0:
-            let_go()
+    on_prediction_step = on_step_end
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
