@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from crosscheck_cases import cases
 
+import mnpo.llm.training.collator
 import mnpo.llm.training.columns
 import mnpo.llm.training.scores
-import mnpo.llm.training.trainer
 from mnpo import UpdateRule
 from mnpo.llm.config import CURRENT, REFERENCE
 from mnpo.llm.crosscheck.check import crosscheck
@@ -69,16 +70,16 @@ def _no_half_step(patch: pytest.MonkeyPatch) -> None:
 
 def _no_end(patch: pytest.MonkeyPatch) -> None:
     """Scoring and training alike leave out the token that ends a response."""
-    right = mnpo.llm.training.scores.padded
+    right = mnpo.llm.training.scores.laid_out
 
-    def endless(requests: Any, *given: Any) -> Any:
-        ids, attention, response = right(requests, *given)
-        for place, (prompt, answer) in enumerate(requests):
-            response[place, len(prompt) + len(answer) - 1] = 0
-        return ids, attention, response
+    def endless(trees: Any, *given: Any, **how: Any) -> Any:
+        batch = right(trees, *given, **how)
+        kept = torch.ones(len(batch.token), dtype=torch.bool)
+        kept[batch.lengths.cumsum(0) - 1] = False
+        return batch._replace(source=batch.source[kept], token=batch.token[kept], lengths=batch.lengths - 1)
 
-    for module in (mnpo.llm.training.scores, mnpo.llm.training.trainer):
-        patch.setattr(module, "padded", endless)
+    for module in (mnpo.llm.training.scores, mnpo.llm.training.collator):
+        patch.setattr(module, "laid_out", endless)
 
 
 def _table_doubled(patch: pytest.MonkeyPatch) -> None:
