@@ -25,7 +25,7 @@ import numpy as np
 #: Words of a prompt and of a response: with the template's tokens, 186 and 387.
 PROMPT, RESPONSE = 172, 386
 #: Batches that a fit draws.
-DRAWN = 300
+DRAWN = 1500
 
 
 def write_pairs(file: Path, count: int) -> None:
@@ -86,6 +86,7 @@ def drawn(config: Any) -> dict[str, Any]:
         use_cpu=True,
         per_device_train_batch_size=8,
         report_to="none",
+        train_sampling_strategy="group_by_length",
     )
     trainer = PairTrainer(
         model=load_model(folder),
@@ -95,11 +96,10 @@ def drawn(config: Any) -> dict[str, Any]:
         processing_class=load_tokenizer(folder),
     )
     tokens = rows = 0
-    for place, batch in zip(range(DRAWN), trainer.get_train_dataloader(), strict=False):
-        tokens += int(batch["attention_mask"].sum())
-        rows += len(batch["attention_mask"])
-        if place % 50 == 0:
-            let_go()
+    for _, batch in zip(range(DRAWN), trainer.get_train_dataloader(), strict=False):
+        tokens += int(batch["tokens"].sum())
+        rows += len(batch["lengths"])
+        let_go()  # as `fit` does after each step
     return {"tokens_per_response": tokens / rows}
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 from datasets import Dataset
 from torch.utils.data import Sampler
 
+from mnpo.llm.data.ids import Ids
+
 #: Steps' worth of pairs that are sorted among themselves: more pad less, fewer mix better.
 STEPS = 100
-#: Rows whose lengths are read at once.
-_ROWS = 4096
 
 Lengths = npt.NDArray[np.int64]
 
@@ -25,14 +24,10 @@ def lengths_of(data: Dataset, *, shared: bool) -> Lengths:
         data: pairs as token ids.
         shared: whether both responses lie in one row.
     """
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
-    found = [np.zeros(0, dtype=np.int64)]
-    wanted = data.select_columns(list(columns)).with_format("arrow")
-    for start in range(0, len(wanted), _ROWS):
-        table = wanted[start : start + _ROWS]
-        sizes = [pc.list_value_length(table[name]).to_numpy().astype(np.int64) for name in columns]
-        found.append(sizes[0] + (sizes[1] + sizes[2] if shared else np.maximum(sizes[1], sizes[2])))
-    return np.concatenate(found)
+    prompt, chosen, rejected = (
+        Ids(data, f"{name}_ids").lengths() for name in ("prompt", "chosen", "rejected")
+    )
+    return prompt + (chosen + rejected if shared else np.maximum(chosen, rejected))
 
 
 class LengthGroupedSampler(Sampler[int]):
