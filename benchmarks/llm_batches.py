@@ -144,6 +144,7 @@ def ours(built: Any, rows: list[dict[str, Any]], folder: str, tokenizer: Any, **
 
 
 def trls(built: Any, rows: list[dict[str, Any]], folder: str, tokenizer: Any) -> Any:
+    """TRL's DPOTrainer on the blocks as they are: of so few pairs its own grouping by length makes no groups."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -152,12 +153,10 @@ def trls(built: Any, rows: list[dict[str, Any]], folder: str, tokenizer: Any) ->
 
     tokenizer.chat_template = None
     data = [{"prompt": text(row["prompt_ids"])} | {s: text(row[f"{s}_ids"]) for s in ("chosen", "rejected")}
-            | {"length": max(len(row["chosen_ids"]), len(row["rejected_ids"])) + len(row["prompt_ids"])}
             for row in rows]  # fmt: skip
     options = {
         "loss_type": ["ipo"], "beta": TAU, "precompute_ref_log_probs": True, "bf16": False, "max_length": None,
-        "gradient_checkpointing": False, "train_sampling_strategy": "group_by_length",
-        "remove_unused_columns": False,
+        "gradient_checkpointing": False, "train_sampling_strategy": "sequential",
     }  # fmt: skip
     return DPOTrainer(
         model=built, args=DPOConfig(**arguments(folder, **options)), train_dataset=Dataset.from_list(data),

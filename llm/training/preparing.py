@@ -16,11 +16,12 @@ from mnpo.llm.data.formats import Malformed, Row, as_row
 from mnpo.llm.data.pairs import encode_rows, read_by
 from mnpo.llm.models.loading import find, load_model, load_tokenizer
 from mnpo.llm.training.anchors import is_external
+from mnpo.llm.training.collator import Rows
 from mnpo.llm.training.columns import SIDES, anchors_in, check_columns, fit_columns
 from mnpo.llm.training.further import with_further_responses
 from mnpo.llm.training.logprobs import attached
 from mnpo.llm.training.requests import Requests
-from mnpo.llm.training.scores import batch_log_probs
+from mnpo.llm.training.scores import batch_log_probs, in_order
 from mnpo.llm.training.tasks import Task
 from mnpo.numerics import Array
 
@@ -51,6 +52,7 @@ def prepare(
     anchors: Mapping[str, Any],
     lengths: Lengths,
     device: Callable[[], torch.device],
+    share_prompts: bool | None = None,
 ) -> Prepared:
     """Encode pairs, score them under the anchors that are models, and compute a loss's fields.
 
@@ -61,6 +63,7 @@ def prepare(
         anchors: name -> model, folder or name, or (either, tokenizer).
         lengths: in tokens.
         device: gives where anchors that are loaded compute.
+        share_prompts: whether anchors compute a prompt once for all its responses; where they can unless given.
 
     Raises:
         ValueError: bad data, or an anchor or column that is missing, by name.
@@ -89,7 +92,7 @@ def prepare(
     known = [*at_hand, *anchors]
     needed = [name for name in task.anchors(known) if name not in at_hand and name in anchors]
     for name in needed:
-        for column, values in _scored(name, anchors[name], task, table, device):
+        for column, values in _scored(name, anchors[name], task, table, device, share_prompts):
             table = table.add_column(column, values)
     columns = fit_columns(task, table)
     kept = ["row", *_IDS, *(f"{estimate.name}_ids" for estimate in task.estimated)]
@@ -127,7 +130,12 @@ def _rows(table: Dataset) -> Iterator[Row | tuple[int, Malformed]]:
 
 
 def _scored(
-    name: str, given: Any, task: Task, table: Dataset, device: Callable[[], torch.device]
+    name: str,
+    given: Any,
+    task: Task,
+    table: Dataset,
+    device: Callable[[], torch.device],
+    share_prompts: bool | None,
 ) -> Iterator[tuple[str, Array]]:
     """Yield columns of log-probabilities under one anchor."""
     model, tokenizer = given if isinstance(given, tuple) else (given, None)
@@ -146,22 +154,26 @@ def _scored(
     sides = {f"{name}_{side}": f"{side}_ids" for side in SIDES.values()}
     if name == "reference":
         sides |= {f"{name}_{estimate.name}": f"{estimate.name}_ids" for estimate in task.estimated}
-    for column, response in sides.items():
-        yield column, _log_probs(name, model, Requests.in_table(table, response))
+    requests = Requests.joined([Requests.in_table(table, response) for response in sides.values()])
+    values = _log_probs(name, model, requests, share_prompts)
+    yield from zip(sides, np.split(values, len(sides)), strict=True)
 
 
-def _log_probs(name: str, model: nn.Module, requests: Requests) -> Array:
+def _log_probs(name: str, model: nn.Module, requests: Requests, share_prompts: bool | None) -> Array:
     """Return log-probabilities in nats, (N,); the model stays as it was."""
+    rows = Rows.of(model, share_prompts, packing=False)
     training = model.training
     device = next(model.parameters()).device
     values = np.zeros(len(requests))
-    order = np.argsort(-requests.lengths, kind="stable")
+    order = in_order(requests, np.arange(len(requests)))
     model.eval()
     try:
         with attached(model):
             for start in range(0, len(order), _BATCH):
                 places = order[start : start + _BATCH]
-                values[places] = batch_log_probs(model, requests.batch(places), device=device)
+                values[places] = batch_log_probs(
+                    model, requests.batch(places), device=device, rows=rows
+                )
     except ValueError as error:
         raise ValueError(f"anchor {name}: {error}") from None
     finally:

@@ -31,6 +31,7 @@ from mnpo.llm.training.requests import Batches, Requests, request_digest
 __all__ = [
     "LogProbs",
     "batch_log_probs",
+    "in_order",
     "log_probs",
     "missing",
     "request_digest",
@@ -120,11 +121,19 @@ def missing(requests: Requests, store: Store) -> Places:
     """
     digests, first = np.unique(requests.digests, return_index=True)
     left = first[~store.kept().has(digests)]
+    return left[in_order(requests, left)]
+
+
+def in_order(requests: Requests, places: Places) -> Places:
+    """Return how some requests are ordered so that responses to a prompt follow each other, longest prompts first.
+
+    What is long depends on all requests, so that the order of some of them is that of all.
+    """
     prompts, prompt_of = np.unique(requests.prompts, return_inverse=True)
     longest = np.zeros(len(prompts), dtype=np.int64)
-    np.maximum.at(longest, prompt_of, requests.lengths)  # of all, known or not: the order must not change
-    mine = prompt_of[left]
-    return left[np.lexsort((requests.digests[left], -requests.lengths[left], mine, -longest[mine]))]
+    np.maximum.at(longest, prompt_of, requests.lengths)
+    mine = prompt_of[places]
+    return np.lexsort((requests.digests[places], -requests.lengths[places], mine, -longest[mine]))
 
 
 def score(

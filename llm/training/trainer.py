@@ -102,7 +102,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self._rows = Rows() if model is None else Rows.of(model, share_prompts, packing)
         lengths = Lengths(max_length, max_prompt_length or max_length - max(1, max_length // 4))
         prepared = {
-            split: prepare(data, task, processing_class, anchors or {}, lengths, lambda: args.device)
+            split: prepare(
+                data, task, processing_class, anchors or {}, lengths, lambda: args.device, share_prompts
+            )
             for split, data in (("train", train_dataset), ("eval", eval_dataset))
             if data is not None
         }
