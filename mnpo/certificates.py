@@ -151,9 +151,8 @@ def verify(
                 f"the expected win probabilities sum to {total:g}",
             )
         )
-    matrix = game.pairwise_matrix()
     bound = None
-    if matrix is None:
+    if not game.is_pairwise:
         skipped.append(("distance_bound", "payoffs are not pairwise"))
         skipped.append(("convex_program", "payoffs are not pairwise"))
     elif not tau.all():
@@ -175,6 +174,8 @@ def verify(
             )
         else:
             try:
+                matrix = game.pairwise_matrix()
+                assert matrix is not None
                 checks.append(_convex_check(game, matrix, profile, tau, tolerance))
             except RuntimeError as error:
                 skipped.append(("convex_program", str(error)))

@@ -122,7 +122,7 @@ def solve(
         raise ValueError("solve takes one game at a time; found a batch")
     if method == "auto":
         method = "linear" if game.unregularised else "newton"
-    if method == "linear" and game.unregularised and game.pairwise_matrix() is None:
+    if method == "linear" and game.unregularised and not game.is_pairwise:
         raise ValueError(
             "tau = 0 can be solved for pairwise payoffs (one shared pairwise oracle, or two players) only; "
             "choose a small tau above 0"
@@ -146,7 +146,7 @@ def solve(
         gains += weight * exploitability_of(part, policies, log_policies, wins)
         value += weight * part.payoffs(policies, wins)
     log_policies = np.concatenate(logs, axis=1)
-    two_alike = game.players == 2 and game.symmetric and game.pairwise_matrix() is not None
+    two_alike = game.players == 2 and game.symmetric and game.is_pairwise
     return Equilibrium(
         game=game,
         log_policies=np.array(game.everyone(log_policies)),
@@ -199,7 +199,7 @@ def _newton(game: Game, start: Array | None) -> Found:
         GamePayoffs(game),
         np.array(np.broadcast_to(game.log_reference, shape)),
         np.array(np.broadcast_to(game.profile_tau[:, 0, 0], (game.slots,))),
-        unique=(game.symmetric and game.oracle.contractive) or game.pairwise_matrix() is not None,
+        unique=(game.symmetric and game.oracle.contractive) or game.is_pairwise,
         start=start,
     )
     return Found(solution.log_policies, float(solution.residual.max()), int(solution.iterations.sum()))

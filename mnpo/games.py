@@ -273,6 +273,15 @@ class Game:
         """
         return self._pairwise
 
+    @cached_property
+    def is_pairwise(self) -> bool:
+        """Whether `pairwise_matrix` gives one; of many contexts it is not held as a whole to find out."""
+        if isinstance(self.oracle, Pairwise) or "_pairwise" in self.__dict__:
+            return self._pairwise is not None
+        if self.players != 2 or not self.oracle.exchangeable:
+            return False
+        return all(_antisymmetric(part.oracle.pairwise_matrix()) is not None for _, _, part in self.blocks())
+
     def by_matrix(self) -> Game:
         """Return the game with a pairwise oracle in the place of one that two players share: payoffs stay."""
         matrix = self._pairwise if self.players == 2 and not isinstance(self.oracle, Pairwise) else None
@@ -293,9 +302,19 @@ class Game:
             return self.oracle.matrix
         if self.players != 2 or not self.oracle.exchangeable:
             return None
-        matrix = np.concatenate([part.oracle.pairwise_matrix() for _, _, part in self.blocks()], axis=-3)
-        excess = matrix + matrix.swapaxes(-1, -2) - 1
-        return matrix - excess / 2 if np.abs(excess).max() <= ROUNDING else None
+        found = []
+        for _, _, part in self.blocks():  # small enough for a processor's cache
+            matrix = _antisymmetric(part.oracle.pairwise_matrix())
+            if matrix is None:
+                return None
+            found.append(matrix)
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=-3)
+
+
+def _antisymmetric(matrix: Array) -> Array | None:
+    """Return P with P + Pᵀ = 1 to the last bit, (..., X, A, A); None if it is not so up to rounding."""
+    excess = matrix + matrix.swapaxes(-1, -2) - 1
+    return matrix - excess / 2 if np.abs(excess).max() <= ROUNDING else None
 
 
 def _without_repeats(values: Array) -> Array:

@@ -87,7 +87,7 @@ def dual_gap(game: Game, policy: npt.ArrayLike) -> Array:
     """
     if not game.symmetric:
         raise GapUndefined("the two-player duality gap needs identical players")
-    if game.pairwise_matrix() is None:
+    if not game.is_pairwise:
         raise GapUndefined(
             f"the two-player duality gap is not defined for {game.players} players of this oracle: payoffs are "
             "not pairwise with P + Pᵀ = 1 (those of a group oracle are for two players only)"
