@@ -68,6 +68,9 @@ def laid_out(trees: Sequence[Tree], pad: int = PADDING, *, packed: bool = False)
         trees: prompts with their responses, of at least one token each.
         pad: the padding token's id.
         packed: put everything into one row.
+
+    Raises:
+        ValueError: a prompt without tokens.
     """
     rows = [_row(number, tree) for number, tree in enumerate(trees)]
     plain = not packed and all(len(responses) == 1 for _, responses in trees)
@@ -124,6 +127,8 @@ class _Row(NamedTuple):
 
 def _row(number: int, tree: Tree) -> _Row:
     prompt, responses = tree
+    if not len(prompt):
+        raise ValueError("a prompt has no tokens: nothing predicts the beginning of its responses")
     begin, lengths = len(prompt), [len(response) for response in responses]
     ids = np.concatenate([np.asarray(part, dtype=np.int64) for part in (prompt, *responses)])
     branch = np.repeat(np.arange(len(lengths) + 1), [begin, *lengths])

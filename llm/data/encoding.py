@@ -209,6 +209,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     described = [
         type(tokenizer).__name__,
         tokenizer("a")["input_ids"],  # whether it adds BOS or EOS
+        bool(getattr(tokenizer, "split_special_tokens", False)),
+        bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)),
         tokenizer.chat_template,
         {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         sorted((place, str(token), token.special) for place, token in tokenizer.added_tokens_decoder.items()),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: What became of the rows, beside them.
 RECORD = "report.json"
+#: Seconds without a write after which what is half-written is taken for left over.
+_OLD = 3600
 
 #: Gives the blocks of one process: which it is, and of how many.
 Encode = Callable[[tuple[int, int]], Iterator[Block]]
@@ -86,18 +90,24 @@ class Encodings:
         target = self.folder / key_digest(wanted)
         group = self.processes
         alone = group is None or group.world == 1
-        there = (target / RECORD).is_file()
-        if not (there if alone or group is None else group.agree(lambda: there)):
-            for left in self.folder.glob(f".{target.name}.*"):  # of a process that was killed
-                if alone or (group is not None and group.first):
-                    shutil.rmtree(left, ignore_errors=True)
+
+        def there() -> bool:
+            if _kept(target) is not None:
+                return True
+            shutil.rmtree(target, ignore_errors=True)  # what is damaged is made again
+            _clear(target)
+            return False
+
+        if not (there() if group is None else group.agree(there)):
             if alone or group is None:
                 with threads():
                     _write(target, columns, _sifted(encode((0, 1)), sift), check)
             else:
                 self._together(group, target, columns, encode, sift, check)
-        record = read_json(target / RECORD)
-        return Table(open_table(target), Report.from_dict(record["report"]), record["digest"])
+        found = _kept(target)
+        if found is None:
+            raise ValueError(f"{target} cannot be read, though it was just written; is the folder shared?")
+        return found
 
     def _together(
         self,
@@ -109,10 +119,12 @@ class Encodings:
         check: Callable[[Report], None],
     ) -> None:
         """Each process writes the blocks of its share into a file; the first puts all in order."""
-        parts = target.parent / f".{target.name}.parts.partial"
-        if group.first:
-            parts.mkdir(parents=True)
-        group.wait()
+
+        def begin() -> str:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+
+        parts = Path(group.agree(begin))  # a name of its own: another run may be at the same table
         schema = arrow_schema(columns)
         with (
             pa.OSFile(str(parts / f"{group.rank}.arrows"), "wb") as sink,
@@ -129,6 +141,24 @@ class Encodings:
             _write(target, columns, _sifted(_joined(files), sift), check)
             shutil.rmtree(parts)
         group.wait()
+
+
+def _kept(target: Path) -> Table | None:
+    """Return a table that is there and whole."""
+    record = read_json(target / RECORD)
+    try:
+        return Table(open_table(target), Report.from_dict(record["report"]), record["digest"])
+    except (OSError, KeyError, TypeError):
+        return None
+
+
+def _clear(target: Path) -> None:
+    """Remove what a killed process left of a table; what was written to of late may be another run's."""
+    for left in target.parent.glob(f".{target.name}.*"):
+        with suppress(OSError):
+            touched = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - touched > _OLD:
+                shutil.rmtree(left)
 
 
 @contextmanager
@@ -170,7 +200,7 @@ def _write(
     target: Path, columns: Collection[Column], blocks: Iterator[Block], check: Callable[[Report], None]
 ) -> None:
     report = Report()
-    with whole_folder(target) as partial:
+    with whole_folder(target, keep=True) as partial:
         with TableWriter(partial, columns) as writer:
             for rows, part in blocks:
                 writer.append_table(rows)

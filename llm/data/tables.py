@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features
 
+from mnpo.common.files import read_json
 from mnpo.llm.data.schema import Column
 from mnpo.llm.storage.content import Content, digest_of
 from mnpo.llm.storage.mapped import let_go, mapped
@@ -22,6 +23,8 @@ from mnpo.llm.storage.mapped import let_go, mapped
 ROWS = 64
 _FILE = "data-00000-of-00001.arrow"
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
+#: How many bytes a table's file has: one that was cut off between two batches looks whole otherwise.
+_SIZE = "size.json"
 
 
 class TableWriter:
@@ -102,6 +105,8 @@ class TableWriter:
             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
         }  # fmt: skip
         (self._folder / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        size = {"bytes": file.stat().st_size, "rows": self.rows}
+        (self._folder / _SIZE).write_text(json.dumps(size) + "\n", encoding="utf-8")
 
 
 def mark_splits(folder: Path, names: Sequence[str]) -> None:
@@ -115,10 +120,16 @@ def open_table(folder: Path) -> Dataset:
     Pages that were read can be given back with `mnpo.llm.storage.mapped.let_go`.
 
     Raises:
-        OSError: no table.
+        OSError: no table, or one that is not whole.
     """
-    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    tables = [_mapped_rows(folder / file["filename"]) for file in state["_data_files"]]
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        size = read_json(folder / _SIZE)
+        if size is not None and size["bytes"] != (folder / _FILE).stat().st_size:
+            raise ValueError("its file is not as long as it was")
+        tables = [_mapped_rows(folder / file["filename"]) for file in state["_data_files"]]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise OSError(f"the table in {folder} cannot be read: {str(error).splitlines()[0]}") from None
     # Without a fingerprint `datasets` would read all rows to make one.
     return Dataset(pa.concat_tables(tables), fingerprint=state["_fingerprint"])
 
@@ -137,9 +148,11 @@ def open_splits(folder: Path) -> dict[str, Dataset]:
     """Return the splits of a table that has some, mapped.
 
     Raises:
-        OSError: no table with splits.
+        OSError: no table with splits, or one that is not whole.
     """
-    names = json.loads((folder / _SPLITS).read_text(encoding="utf-8"))["splits"]
+    names = (read_json(folder / _SPLITS) or {}).get("splits")
+    if not names:
+        raise OSError(f"the table in {folder} cannot be read: {_SPLITS} does not name its splits")
     return {name: open_table(folder / name) for name in names}
 
 

@@ -21,7 +21,7 @@ from mnpo.llm.data import schema
 from mnpo.llm.data.encoding import Encoder, tokenizer_digest
 from mnpo.llm.data.ids import Ids
 from mnpo.llm.data.pairs import SIDES, Block, blocks_read_by
-from mnpo.llm.data.tables import TableWriter, batches, mark_splits
+from mnpo.llm.data.tables import TableWriter, batches, mark_splits, open_splits
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.stages.records import SCORED, Scored, Scores, ScoresManifest
@@ -133,6 +133,10 @@ def _there(job: Job, manifest: ScoresManifest) -> list[Scored] | None:
     if known is None or known.manifest != manifest:
         return None
     if read_json(job.home / SCORED / _MANIFEST) != manifest.as_dict():
+        return None
+    try:
+        open_splits(job.home / SCORED)
+    except OSError:  # what is damaged is written again
         return None
     return [replace(one, scored=0, reused=one.scored + one.reused, seconds=0.0) for one in known.anchors]
 

@@ -230,7 +230,7 @@ def _whole_blocks(file: Path, key: str) -> Iterator[_Block]:
                 if metadata.get(b"check") != _check(found.batch, key).encode():
                     return
                 yield _Block(content, start, reader.schema, found.batch)
-    except (StopIteration, pa.ArrowInvalid, OSError):
+    except (StopIteration, pa.ArrowException, OSError, ValueError):
         return  # the file's end, or where a killed process left it
 
 

@@ -194,7 +194,14 @@ class _Given(nn.Module):
         self._states = states
 
     def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._states)
+        found = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self._states)
+        found.router_logits = None  # heads of mixtures of experts ask for them
+        return found
+
+    @property
+    def decoder(self) -> _Given:
+        """The body again, as OPT's head calls it."""
+        return self
 
 
 def _with_body(model: PreTrainedModel, states: Tensor) -> PreTrainedModel:

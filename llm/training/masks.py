@@ -15,23 +15,35 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 #: Implementations that take any mask, and those that keep packed sequences apart by their lengths alone.
 MASKED = ("eager", "sdpa", "flex_attention")
 VARLEN = ("flash_attention_2", "flash_attention_3", "kernels-community/flash-attn")
+#: Kinds of models whose layers all slide where the configuration has a window, and says no more than that.
+_ALL_SLIDE = (
+    "mistral",
+    "mixtral",
+    "ministral",
+    "ministral3",
+    "phi3",
+    "phimoe",
+    "starcoder2",
+    "qwen3_moe",
+    "doge",
+)
 
 
 def why_not_shared(model: nn.Module) -> str | None:
     """Return why a model cannot compute a prompt once for several responses; None if it can."""
     found = _why_not(model)
-    implementation = _config(model)._attn_implementation
-    if found is None and implementation not in MASKED:
-        return f"attention {implementation} takes no mask; {', '.join(MASKED)} do"
+    if found is None and _config(model)._attn_implementation not in MASKED:
+        return f"attention {_config(model)._attn_implementation} takes no mask; {', '.join(MASKED)} do"
     return found
 
 
 def why_not_packed(model: nn.Module) -> str | None:
     """Return why a model cannot read several sequences packed into one row; None if it can."""
-    found = _why_not(model)
-    implementation = _config(model)._attn_implementation
-    if found is None and implementation not in (*MASKED, *VARLEN):
-        return f"attention {implementation} keeps no sequences apart; {', '.join((*MASKED, *VARLEN))} do"
+    found, known = _why_not(model), (*MASKED, *VARLEN)
+    if found is None and _config(model)._attn_implementation not in known:
+        return (
+            f"attention {_config(model)._attn_implementation} keeps no sequences apart; {', '.join(known)} do"
+        )
     return found
 
 
@@ -43,6 +55,10 @@ def _why_not(model: nn.Module) -> str | None:
     unknown = set(_kinds(_config(model))) - {FULL, SLIDING}
     if unknown:
         return f"{name} has layers of {', '.join(sorted(unknown))}, which see more than a mask tells"
+    config = _config(model)
+    slides = getattr(config, "sliding_window", None) is not None and not getattr(config, "layer_types", None)
+    if slides and config.model_type not in _ALL_SLIDE:
+        return f"{name} does not say which of its layers slide"
     return None
 
 

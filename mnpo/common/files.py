@@ -57,8 +57,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends well, and vanishes if not.
+
+    Args:
+        path: of the folder.
+        keep: whether one that stands there by then stays: whoever reads it need not lose it.
 
     Raises:
         OSError: the folder cannot be made or replaced.
@@ -68,7 +72,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(0o777 & ~umask())
-        if path.exists():
+        if path.exists() and keep:
+            shutil.rmtree(partial)
+        elif path.exists():
             _replace_folder(partial, path)
         else:
             os.replace(partial, path)

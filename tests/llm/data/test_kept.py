@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from preference_rows import told, user
 from prompt_files import configured, written
@@ -56,7 +58,9 @@ class Threads:
         if self.first:
             self._said[:] = [decide()]
         self.wait()
-        return self._said[0]
+        said = self._said[0]
+        self.wait()
+        return said
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -73,7 +77,9 @@ def test_processes_together_encode_what_one_does(
     barrier, said, found = threading.Barrier(world), list[Any](), dict[int, Table]()
     together = tmp_path / "together"
     (left,) = (tmp_path / "alone").iterdir()
-    (together / f".{left.name}.parts.partial").mkdir(parents=True)  # of a process that was killed
+    killed = together / f".{left.name}.abc.partial"
+    killed.mkdir(parents=True)  # of a process that was killed long ago
+    os.utime(killed, (0, 0))
 
     def work(rank: int) -> None:
         found[rank] = encoded(together, data, tokenizer, Threads(rank, barrier, said))
@@ -137,6 +143,49 @@ def test_an_interrupted_encoding_leaves_nothing(
             encoded(tmp_path / "kept", data, tokenizer)
     assert not list((tmp_path / "kept").iterdir())
     assert encoded(tmp_path / "kept", data, tokenizer).digest == whole.digest
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "no record", "no state"])
+def test_what_is_damaged_is_encoded_again(damage: str, data: Data, tokenizer: Any, tmp_path: Path) -> None:
+    """A file that ends between two batches too, which Arrow takes for a whole one."""
+    whole = encoded(tmp_path / "kept", data, tokenizer)
+    (target,) = (tmp_path / "kept").iterdir()
+    (file,) = target.glob("*.arrow")
+    if damage == "cut":
+        with (
+            pa.ipc.open_stream(pa.OSFile(str(file))) as reader,
+            pa.OSFile(str(tmp_path / "cut"), "wb") as sink,
+            pa.ipc.new_stream(sink, reader.schema) as stream,
+        ):
+            stream.write_batch(reader.read_next_batch())
+        file.write_bytes((tmp_path / "cut").read_bytes())
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "no record":
+        (target / "report.json").write_text("")
+    else:
+        (file if damage == "gone" else target / "state.json").unlink()
+    assert encoded(tmp_path / "kept", data, tokenizer).digest == whole.digest
+    assert len(encoded(tmp_path / "kept", data, tokenizer).rows) == len(whole.rows)
+
+
+def test_two_runs_may_encode_the_same_at_once(
+    data: Data, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one keeps what the faster one left."""
+    plainly, others = Encoder.tokens, list[Table]()
+
+    def meets(self: Encoder, some: Any) -> Any:
+        if not others:
+            others.append(None)  # type: ignore[arg-type]
+            others[0] = encoded(tmp_path / "kept", data, tokenizer)
+        return plainly(self, some)
+
+    monkeypatch.setattr(Encoder, "tokens", meets)
+    found = encoded(tmp_path / "kept", data, tokenizer)
+    assert found.digest == others[0].digest
+    assert list(found.rows) == list(others[0].rows)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def test_prompts_are_kept_as_they_are_read(

@@ -149,6 +149,17 @@ def test_what_is_scored_is_neither_read_nor_written_again(
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run/scored").rglob("*")} == stamps
 
 
+def test_scored_pairs_that_are_damaged_are_written_again(tmp_path: Path) -> None:
+    config = small(tmp_path)
+    score(config)
+    rows = list(load_from_disk(str(tmp_path / "run/scored"))["train"])
+    (file,) = (tmp_path / "run/scored/train").glob("*.arrow")
+    for damaged in (file.read_bytes()[: file.stat().st_size // 2], None):
+        file.unlink() if damaged is None else file.write_bytes(damaged)
+        assert all(one.scored == 0 for one in score(config).anchors)
+        assert list(load_from_disk(str(tmp_path / "run/scored"))["train"]) == rows
+
+
 def test_held_out_pairs_must_have_the_columns(tmp_path: Path) -> None:
     bare = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in made.pairs(30)]
     file = tmp_path / "held-out.jsonl"

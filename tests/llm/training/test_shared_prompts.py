@@ -195,6 +195,39 @@ def test_what_is_not_allowed_is_refused_by_name(
     assert Rows.of(models["llama"], None, True) == Rows(shared=True, packed=True)
 
 
+def test_a_model_that_does_not_say_which_layers_slide_is_refused(models: dict[str, nn.Module]) -> None:
+    model = copy.deepcopy(models["llama"])
+    model.config.sliding_window = 5
+    with pytest.raises(ValueError, match="share_prompts: LlamaForCausalLM does not say which of its layers"):
+        Rows.of(model, True, False)
+
+
+def test_mixtures_of_experts_and_opt_are_scored() -> None:
+    """Their heads ask their bodies for more than hidden states."""
+    from transformers import AutoModelForCausalLM, MixtralConfig, OPTConfig
+
+    torch.manual_seed(0)
+    mixtral = MixtralConfig(
+        vocab_size=1024, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=4,
+    )  # fmt: skip
+    opt = OPTConfig(
+        vocab_size=1024, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=2, dropout=0.0,
+        word_embed_proj_dim=32,
+    )  # fmt: skip
+    for config in (mixtral, opt):
+        model = AutoModelForCausalLM.from_config(config).eval()
+        expected = alone(model, TREES)
+        for packed in (False, True):
+            found = log_probs_of(model, laid_out(TREES, packed=packed))
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-4)
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match="a prompt has no tokens"):
+        laid_out([([], [[5, 6]])])
+
+
 def test_a_model_with_attention_of_its_own_is_refused(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, BloomConfig
 
