@@ -89,6 +89,8 @@ class Training:
             values[name] = coerce(value, known.kinds, name)
             if known.choices and isinstance(values[name], str):
                 choose(values[name], dict.fromkeys(known.choices), f"value of {name}")
+        if values.get("train_sampling_strategy") == "batch_rebalance":
+            raise ValueError("train_sampling_strategy must be group_by_length, random or sequential")
         _check_reporters(values.get("report_to"))
         return cls(values=values)
 

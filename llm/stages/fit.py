@@ -157,8 +157,6 @@ def training_arguments(training: Training, folder: Path) -> TrainingArguments:
     given = {"logging_nan_inf_filter": False, "disable_tqdm": True, **training.values}
     given.setdefault("data_seed", training.compute.seed)
     given.setdefault("train_sampling_strategy", "group_by_length")
-    if given["train_sampling_strategy"] == "batch_rebalance":
-        raise ValueError("train_sampling_strategy must be group_by_length, random or sequential")
     if not torch.cuda.is_available() or given.get("use_cpu"):
         given |= _on_cpu(given)
     try:

@@ -27,6 +27,9 @@ WRONG: dict[str, str] = {
     "fit tiny optim=foo": "unknown value of optim 'foo'",
     "fit tiny lr_scheduler_type=cosin": "unknown value of lr_scheduler_type 'cosin'; did you mean 'cosine'?",
     "fit tiny report_to=wand": "report_to: unknown 'wand'; did you mean 'wandb'?",
+    "fit tiny train_sampling_strategy=batch_rebalance": (
+        "train_sampling_strategy must be group_by_length, random or sequential"
+    ),
     "fit tiny objective=dpoo": "unknown objective 'dpoo'; did you mean 'dpo'?",
     "fit tiny rule=onpoo": "unknown rule 'onpoo'; did you mean 'onpo'?",
     "fit tiny model_name_or_path=./nowhere": "model ./nowhere: no such folder",
