@@ -115,7 +115,7 @@ def measure(part: str, home: Path, file: Path) -> dict[str, Any]:
     start, busy = time.monotonic(), time.process_time()
     found = PARTS[part](config_of(home, file))
     status = Path("/proc/self/status").read_text()
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1e6  # type: ignore[index]  # Linux has it
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1e6
     return found | {
         "seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - busy, "peak_gb": peak,
     }  # fmt: skip

@@ -80,7 +80,7 @@ def _arguments(folder: str, case: Case, device: str, rows: int) -> dict[str, Any
 def _in_order(trainer: type[Any]) -> type[Any]:
     """Return the Trainer that takes rows as they come, so that it is known which step had which lengths."""
 
-    class InOrder(trainer):  # type: ignore[misc]
+    class InOrder(trainer):
         def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
             from torch.utils.data import SequentialSampler
 
@@ -121,7 +121,7 @@ def _all_logits(built: Any, data: Sequence[Pair], case: Case, size: Size, argume
             "reference": torch.tensor([[row["reference_w"], row["reference_l"]] for row in rows]),
         }
 
-    class Plain(Trainer):  # type: ignore[misc]
+    class Plain(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
             ids = inputs["ids"]
             logits = model(input_ids=ids, use_cache=False).logits
@@ -183,7 +183,7 @@ def _clock(ends: list[float], device: str) -> Any:
     """Return a callback that notes when each step ends."""
     from transformers import TrainerCallback
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append(now(device))
 

@@ -1,7 +1,8 @@
-"""Sequences of which only a few blocks are in memory: items are read where they are asked for."""
+"""Sequences whose items come into being when they are looked at; of some a few blocks stay in memory."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
@@ -13,7 +14,29 @@ Item = TypeVar("Item")
 _HELD = 2
 
 
-class Blocks(Sequence[Item], Generic[Item]):
+class Lazy(Sequence[Item], Generic[Item]):
+    """A sequence that says how one item is made."""
+
+    @abstractmethod
+    def one(self, place: int) -> Item:
+        """Return the item at a place, from 0."""
+
+    def some(self, places: range) -> Sequence[Item]:
+        """Return the items at some places."""
+        return [self.one(place) for place in places]
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
+        found = range(len(self))[place]
+        return self.some(found) if isinstance(found, range) else self.one(found)
+
+
+class Blocks(Lazy[Item]):
     """A sequence that is read block by block.
 
     Args:
@@ -29,20 +52,15 @@ class Blocks(Sequence[Item], Generic[Item]):
     def __len__(self) -> int:
         return self._length
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
+    def one(self, place: int) -> Item:
+        """See `Lazy`."""
+        return self._block(place // self._size)[place % self._size]
 
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(self._length)
-            if step == 1:
-                return self._read(start, max(start, stop))
-            return [self[one] for one in range(start, stop, step)]
-        one = range(self._length)[place]
-        return self._block(one // self._size)[one % self._size]
+    def some(self, places: range) -> Sequence[Item]:
+        """See `Lazy`; what follows each other is read at once."""
+        if places.step == 1:
+            return self._read(places.start, max(places.start, places.stop))
+        return super().some(places)
 
     def __iter__(self) -> Iterator[Item]:
         for start in range(0, self._length, self._size):

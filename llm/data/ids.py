@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,7 @@ def ids_digests(column: pa.ChunkedArray) -> Digests:
 
 
 def request_digests(
-    requests: Iterable[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]],
+    requests: Iterable[tuple[Sequence[int] | npt.NDArray[np.int32], Sequence[int] | npt.NDArray[np.int32]]],
 ) -> Digests:
     """Return a digest of each prompt and response, (N,): of int64 [tokens of the prompt, prompt, response]."""
     found = []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from mnpo.common.digests import SIZE
 from mnpo.llm.config import Data, Prompts
+from mnpo.llm.data.blocks import Lazy
 from mnpo.llm.data.encoding import Encoder, tokenizer_digest
 from mnpo.llm.data.formats import Malformed, Text, as_row, asked
 from mnpo.llm.data.ids import ids_digests, list_lengths
@@ -44,7 +45,7 @@ class Prompt:
     ids: tuple[int, ...]
 
 
-class PromptList(Sequence[Prompt]):
+class PromptList(Lazy[Prompt]):
     """Prompts that lie in a table; each comes into being when it is looked at.
 
     Args:
@@ -60,14 +61,13 @@ class PromptList(Sequence[Prompt]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Prompt: ...
-    @overload
-    def __getitem__(self, place: slice) -> PromptList: ...
-    def __getitem__(self, place: int | slice) -> Prompt | PromptList:
-        if isinstance(place, slice):
-            return self.take(np.arange(len(self))[place])
+    def one(self, place: int) -> Prompt:
+        """See `Lazy`."""
         return next(self._prompts(self._places[[place]]))
+
+    def some(self, places: range) -> PromptList:
+        """See `Lazy`."""
+        return self.take(np.array(places, dtype=np.int64))
 
     def __iter__(self) -> Iterator[Prompt]:
         for start in range(0, len(self), BLOCK):
@@ -138,7 +138,7 @@ def read_prompts(
         prompts |= _hold_out(wanted.eval_prompts, prompts["train"], seed)
     else:
         if wanted.eval_prompts >= 1:
-            prompts["eval"] = prompts["eval"][: int(wanted.eval_prompts)]
+            prompts["eval"] = prompts["eval"].some(range(len(prompts["eval"]))[: int(wanted.eval_prompts)])
         tested = np.isin(prompts["train"].digests(), prompts["eval"].digests())
         prompts["train"] = prompts["train"].take(np.flatnonzero(~tested))
     if wanted.prompt_part is not None:
@@ -161,7 +161,7 @@ def in_part(prompts: PromptList, place: Sequence[int]) -> PromptList:
         raise ValueError(
             f"{len(prompts)} prompts cannot be split over {parts} iterations; give prompt_use=all"
         )
-    return prompts[len(prompts) * (part - 1) // parts : len(prompts) * part // parts]
+    return prompts.some(range(len(prompts) * (part - 1) // parts, len(prompts) * part // parts))
 
 
 def check_room(prompts: Sequence[Prompt], max_length: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
 from mnpo.common.digests import bytes_digest
+from mnpo.llm.data.blocks import Lazy
 from mnpo.llm.data.formats import Text
 from mnpo.llm.oracles.base import Question, TextOracle
 from mnpo.llm.storage.mapped import let_go
@@ -22,11 +22,6 @@ Slot = tuple[int, int | None]
 
 #: Prompts whose questions are looked at together.
 AT_ONCE = 128
-
-
-def question_digest(question: Question) -> bytes:
-    """Return what the store keeps a question's answer under."""
-    return bytes_digest(json.dumps(question).encode())
 
 
 def slots_of(oracle: TextOracle, responses: int, wanted: Sequence[tuple[int, int]]) -> list[Slot]:
@@ -59,10 +54,11 @@ def digests_of(texts: Texts, slots: Sequence[Slot], start: int = 0) -> tuple[Dig
     digests, places = bytearray(), array("q")
     for number, (prompt, answers) in enumerate(texts, start):
         asked, said = json.dumps(prompt), [json.dumps(answer) for answer in answers]
-        for slot, (first, second) in enumerate(slots):  # `question_digest`, with every text written once
+        for slot, (first, second) in enumerate(slots):
             if second is not None and answers[first] == answers[second]:
                 continue
             other = "null" if second is None else said[second]
+            # As JSON writes a `Question`, with every text written once.
             digests += bytes_digest(f"[{asked}, {said[first]}, {other}]".encode())
             places.append(number * len(slots) + slot)
     return as_digests([bytes(digests)]), np.array(places, dtype=np.int64)
@@ -80,7 +76,7 @@ def distinct(texts: Texts, slots: Sequence[Slot]) -> tuple[Digests, Places]:
     return digests[first], places[first]
 
 
-class Questions(Sequence[Question]):
+class Questions(Lazy[Question]):
     """Some of the questions about responses, each made when it is asked for.
 
     Args:
@@ -95,16 +91,13 @@ class Questions(Sequence[Question]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Question: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Questions: ...
-
-    def __getitem__(self, place: int | slice) -> Question | Questions:
-        if isinstance(place, slice):
-            return Questions(self._texts, self._slots, self._places[place])
+    def one(self, place: int) -> Question:
+        """See `Lazy`."""
         number, slot = divmod(int(self._places[place]), len(self._slots))
         prompt, answers = self._texts[number]
         first, second = self._slots[slot]
         return Question(prompt, answers[first], None if second is None else answers[second])
+
+    def some(self, places: range) -> Questions:
+        """See `Lazy`."""
+        return Questions(self._texts, self._slots, self._places[np.array(places, dtype=np.int64)])

@@ -46,7 +46,12 @@ class Wanted(NamedTuple):
 
     def digest(self) -> bytes:
         """Return what the store keeps it under."""
-        return bytes_digest(json.dumps(self).encode())
+        return _digest(json.dumps(self.prompt), json.dumps(self.stream), self.k)
+
+
+def _digest(prompt: str, stream: str, k: int) -> bytes:
+    """Return the digest of what is wanted; the prompt's ids and the player as JSON writes them."""
+    return bytes_digest(f"[{prompt}, {stream}, {k}]".encode())
 
 
 class WantedResponses:
@@ -71,8 +76,8 @@ class WantedResponses:
         for prompt in prompts:
             lengths.append(len(prompt.ids))
             ids = json.dumps(prompt.ids)
-            for k in range(count):  # `Wanted.digest`, with the ids written once
-                digests += bytes_digest(f"[{ids}, {player}, {k}]".encode())
+            for k in range(count):
+                digests += _digest(ids, player, k)
         self.lengths: Places = np.array(lengths, dtype=np.int64)
         self.digests: Digests = as_digests([bytes(digests)])
 

@@ -171,7 +171,7 @@ def _log_probs(name: str, model: nn.Module, requests: Requests, share_prompts: b
         with attached(model):
             for start in range(0, len(order), _BATCH):
                 places = order[start : start + _BATCH]
-                values[places] = batch_log_probs(model, requests.batch(places), device=device, rows=rows)
+                values[places] = batch_log_probs(model, requests.take(places), device=device, rows=rows)
     except ValueError as error:
         raise ValueError(f"anchor {name}: {error}") from None
     finally:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +21,11 @@ from mnpo.llm.data.batches import Request, as_trees, laid_out
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_model
 from mnpo.llm.runtime.memory import release
-from mnpo.llm.storage.store import Digests, Places, Store
+from mnpo.llm.storage.mapped import let_go
+from mnpo.llm.storage.store import Places, Store
 from mnpo.llm.training.collator import Rows
 from mnpo.llm.training.logprobs import attach, log_probs_of
-from mnpo.llm.training.requests import Batches, Requests, request_digest
+from mnpo.llm.training.requests import Requests, cut
 
 __all__ = [
     "LogProbs",
@@ -34,36 +33,28 @@ __all__ = [
     "in_order",
     "log_probs",
     "missing",
-    "request_digest",
     "score",
     "store_of",
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class LogProbs:
+#: Requests that are read between two times that pages of mapped files are given back: each takes several pages.
+_READ = 256
+
+
+class LogProbs(NamedTuple):
     """Log-probabilities under one model, and what they took.
 
     Attributes:
-        digests: of the requests, (N,).
         values: log-probabilities of the responses in nats, (N,).
-        key: of the store.
         scored, reused: how many responses were scored, and found.
         seconds: wall clock.
     """
 
-    digests: Digests
     values: npt.NDArray[np.float64]
-    key: str
     scored: int
     reused: int
     seconds: float
-
-    @cached_property
-    def known(self) -> Mapping[bytes, float]:
-        """Digest of a request -> log-probability in nats."""
-        digests = self.digests.view(f"V{SIZE}").tolist()
-        return dict(zip(digests, self.values.tolist(), strict=True))
 
 
 def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) -> LogProbs:
@@ -83,13 +74,14 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
     wanted = requests if isinstance(requests, Requests) else Requests.of(requests)
     store = store_of(job.folders.store("scores"), job.computed_by(folder))
     places = processes.agree(lambda: missing(wanted, store))
-    mine = Batches(wanted, places, job.compute.scoring_batch_size)[processes.rank :: processes.world]
-    if len(mine):
+    mine = cut(places, job.compute.scoring_batch_size)[processes.rank :: processes.world]
+    if mine:
         model = load_model(folder, **job.model.loading).to(processes.device)
         attach(model, chunk=job.model.logprob_chunk)
         try:
             score(
                 model,
+                wanted,
                 mine,
                 store,
                 device=processes.device,
@@ -104,7 +96,7 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
     processes.wait()
     values = store.kept().numbers(wanted.digests)
     reused = len(np.unique(wanted.digests)) - len(places)
-    return LogProbs(wanted.digests, values, store.key, len(places), reused, time.monotonic() - start)
+    return LogProbs(values, len(places), reused, time.monotonic() - start)
 
 
 def store_of(folder: Path, key: Mapping[str, Any]) -> Store:
@@ -138,7 +130,8 @@ def in_order(requests: Requests, places: Places) -> Places:
 
 def score(
     model: nn.Module,
-    batches: Sequence[Sequence[Request]],
+    requests: Requests,
+    batches: Sequence[Places],
     store: Store,
     *,
     device: torch.device,
@@ -150,7 +143,8 @@ def score(
 
     Args:
         model: on the device, with `mnpo.llm.training.logprobs.attach`.
-        batches: (prompt ids, response ids), such as `mnpo.llm.training.requests.Batches`.
+        requests: prompts and responses.
+        batches: where those are that are scored together.
         store: takes the scores.
         device: where the model is.
         autocast: precision of the computation, where it is not that of the weights.
@@ -163,9 +157,12 @@ def score(
     model.eval()
     done, total = 0, sum(map(len, batches))
     with store.writer() as writer:
-        for batch in batches:
+        for places in batches:
+            batch = requests.take(places)
             logps = batch_log_probs(model, batch, device=device, autocast=autocast, rows=rows)
-            writer.append([request_digest(*request) for request in batch], logps)
+            writer.append(requests.digests[places].view(f"V{SIZE}").tolist(), logps)
+            if done // _READ < (done + len(batch)) // _READ:
+                let_go()
             done += len(batch)
             if progress is not None:
                 progress(done, total)

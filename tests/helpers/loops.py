@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from counting_judge import Server
 
 from mnpo.llm.config import Config, load
 from mnpo.llm.loop import train
@@ -30,3 +33,16 @@ def run(base: Path, folder: Path, *overrides: str) -> Run:
 def weights(record: Run) -> list[bytes]:
     """The models of all iterations, to the last bit."""
     return [(Path(row.model) / "model.safetensors").read_bytes() for row in record.iterations]
+
+
+def in_every_stage(folder: Path, server: Server) -> dict[str, Callable[[], bool]]:
+    """Tell by what a run has left that it is in the middle of a stage: of two iterations, one after the other."""
+    first, second = folder / "iteration-1", folder / "iteration-2"
+    return {
+        "sample": lambda: any(file.stat().st_size > 2000 for file in folder.glob("samples/*/*.arrows")),
+        "annotate": lambda: server.questions.total() > 20,
+        "score": lambda: any(file.stat().st_size > 500 for file in folder.glob("scores/*/*.arrows")),
+        "fit": lambda: (first / "fit/checkpoint-2/complete.json").exists(),
+        "evaluate": lambda: len({f.parent for f in folder.glob("samples/*/*.arrows") if f.stat().st_size > 1500}) > 1,
+        "second fit": lambda: (second / "fit/checkpoint-2/complete.json").exists(),
+    }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from counting_judge import Server
-from loops import SMALL, run, run_stage, weights
+from loops import SMALL, in_every_stage, run, run_stage, weights
 
 from mnpo.llm.config import Config, load
 from mnpo.llm.loop import train
@@ -37,24 +37,15 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bits(
     server.questions.clear()
     folder = tmp_path / "killed"
     arguments = ["train", f"model_name_or_path={base}", f"output_dir={folder}", *SMALL, server.oracle]
-    first, second = folder / "iteration-1", folder / "iteration-2"
-    stops = {
-        "sample": lambda: any(file.stat().st_size > 2000 for file in folder.glob("samples/*/*.arrows")),
-        "annotate": lambda: server.questions.total() > 20,
-        "score": lambda: any(file.stat().st_size > 500 for file in folder.glob("scores/*/*.arrows")),
-        "fit": lambda: (first / "fit/checkpoint-2/complete.json").exists(),
-        "evaluate": lambda: len({f.parent for f in folder.glob("samples/*/*.arrows") if f.stat().st_size > 1500}) > 1,
-        "second fit": lambda: (second / "fit/checkpoint-2/complete.json").exists(),
-    }  # fmt: skip
     bought = {}
-    for stage, ready in stops.items():
+    for stage, ready in in_every_stage(folder, server).items():
         kill_when(arguments, ready)
         bought[stage] = [len(entries(folder / what)) for what in ("samples", "answers", "scores")]
     assert 0 < bought["sample"][0] < 15 * 4
     assert 0 < bought["annotate"][1] < bought["score"][1]
     assert 0 < bought["score"][2] < bought["fit"][2]
     assert bought["fit"][0] < bought["evaluate"][0] < bought["second fit"][0]
-    assert not (second / "model").exists()
+    assert not (folder / "iteration-2/model").exists()
     record = run(base, folder, server.oracle)
     assert weights(record) == weights(whole)
     for what in ("samples", "answers", "scores"):

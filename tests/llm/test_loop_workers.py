@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from counting_judge import Server
-from loops import SMALL, weights
+from loops import SMALL, in_every_stage, weights
 
 from mnpo.llm import train
 from mnpo.llm.runtime import workers
@@ -91,16 +91,7 @@ def test_a_worker_killed_in_every_stage_costs_no_bit(
     assert len(started) == 1, "processes were started for a stage"
     server.questions.clear()
     folder = tmp_path / "killed"
-    first, second = folder / "iteration-1", folder / "iteration-2"
-    stops = {
-        "sample": lambda: any(file.stat().st_size > 2000 for file in folder.glob("samples/*/*.arrows")),
-        "annotate": lambda: server.questions.total() > 20,
-        "score": lambda: any(file.stat().st_size > 500 for file in folder.glob("scores/*/*.arrows")),
-        "fit": lambda: (first / "fit/checkpoint-2/complete.json").exists(),
-        "evaluate": lambda: len({f.parent for f in folder.glob("samples/*/*.arrows") if f.stat().st_size > 1500}) > 1,
-        "second fit": lambda: (second / "fit/checkpoint-2/complete.json").exists(),
-    }  # fmt: skip
-    for rank, ready in enumerate(stops.values()):
+    for rank, ready in enumerate(in_every_stage(folder, server).values()):
         kill_a_worker(started, rank % 2, ready, lambda: shared(base, folder, server.oracle))
     record = shared(base, folder, server.oracle)
     assert weights(record) == weights(whole)

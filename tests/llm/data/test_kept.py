@@ -177,7 +177,7 @@ def test_two_runs_may_encode_the_same_at_once(
 
     def meets(self: Encoder, some: Any) -> Any:
         if not others:
-            others.append(None)  # type: ignore[arg-type]
+            others.append(None)
             others[0] = encoded(tmp_path / "kept", data, tokenizer)
         return plainly(self, some)
 

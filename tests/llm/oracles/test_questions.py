@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from mnpo.llm.oracles.base import Question
 from mnpo.llm.oracles.functions import FunctionOracle
-from mnpo.llm.oracles.questions import Questions, digests_of, distinct, question_digest, slots_of
+from mnpo.llm.oracles.questions import Questions, digests_of, distinct, slots_of
 from mnpo.llm.storage.store import as_digests
 
 TALK = [{"role": "user", "content": 'a "quoted" é'}, {"role": "assistant", "content": "b"}]
@@ -27,6 +29,10 @@ def reward(prompt: str, response: str) -> float:
 
 def pairwise(prompt: str, first: str, second: str) -> float:
     return 0.5
+
+
+def question_digest(question: Question) -> bytes:
+    return hashlib.blake2b(json.dumps(question).encode(), digest_size=16).digest()
 
 
 def expected(oracle: FunctionOracle, wanted: list[tuple[int, int]]) -> list[Question]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
 from mnpo.llm.storage.store import Store
 from mnpo.llm.training.further import following, mismatched, prompt_digests
-from mnpo.llm.training.requests import Batches, Requests, request_digest
+from mnpo.llm.training.requests import Requests, cut
 from mnpo.llm.training.scores import missing
 
 RNG = np.random.default_rng(0)
+
+
+def request_digest(prompt: Sequence[int], response: Sequence[int]) -> bytes:
+    content = np.array([len(prompt), *prompt, *response], dtype="<i8").tobytes()
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 ROWS = [
     {
         "prompt_ids": RNG.integers(9, size=1 + place % 3).tolist(),
@@ -64,13 +74,11 @@ def test_a_run_that_goes_on_forms_the_batches_that_were_left(tmp_path) -> None: 
     order = sorted(once, key=place)
     store = Store(tmp_path, {"a": 1}, pa.float64())
     requests = Requests.of(expected)
-    whole = Batches(requests, missing(requests, store), 8)
-    assert [list(batch) for batch in whole] == [
+    whole = [requests.take(places) for places in cut(missing(requests, store), 8)]
+    assert whole == [
         [once[digest] for digest in order[start : start + 8]] for start in range(0, len(order), 8)
     ]
-    shares = [whole[rank::3] for rank in range(3)]
-    assert [list(shares[n % 3][n // 3]) for n in range(len(whole))] == [list(batch) for batch in whole]
     with store.writer() as writer:
         writer.append(order[:16], [0.0] * 16)
-    left = Batches(requests, missing(requests, store), 8)
-    assert [list(batch) for batch in left] == [list(batch) for batch in whole][2:]
+    left = [requests.take(places) for places in cut(missing(requests, store), 8)]
+    assert left == whole[2:]
