@@ -12,9 +12,7 @@ import numpy as np
 from mnpo.certificates import Certificate, verify
 from mnpo.games import Game
 from mnpo.gaps import exploitability_of
-from mnpo.jacobians import win_jacobian
-from mnpo.logit import solve_logit
-from mnpo.newton import Places
+from mnpo.implicit import equilibrium_around
 from mnpo.numerics import Array, check_memory, safe_log
 from mnpo.programs import convex_program, linear_program
 
@@ -162,25 +160,6 @@ def solve(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class GamePayoffs:
-    """A game's win probabilities as `mnpo.logit.solve_logit` takes them."""
-
-    game: Game
-
-    def at(self, contexts: Places) -> GamePayoffs:
-        """See `mnpo.newton.Payoffs`."""
-        return GamePayoffs(self.game.at(contexts))
-
-    def wins(self, policies: Array) -> Array:
-        """See `mnpo.newton.Payoffs`."""
-        return self.game.win_probabilities(policies)
-
-    def jacobian(self, policies: Array) -> Array:
-        """See `mnpo.newton.Payoffs`."""
-        return win_jacobian(self.game, policies)
-
-
 def _newton(game: Game, start: Array | None) -> Found:
     """Newton's method with continuation in τ (`mnpo.logit`)."""
     if not game.profile_tau.all():
@@ -195,12 +174,11 @@ def _newton(game: Game, start: Array | None) -> Found:
     check_memory((4, game.contexts, unknowns, unknowns), "Newton's matrix")
     if start is not None:
         start = np.broadcast_to(safe_log(np.maximum(start[: game.slots], 1e-300)), shape)
-    solution = solve_logit(
-        GamePayoffs(game),
+    solution = equilibrium_around(
+        game,
         np.array(np.broadcast_to(game.log_reference, shape)),
         np.array(np.broadcast_to(game.profile_tau[:, 0, 0], (game.slots,))),
-        unique=(game.symmetric and game.oracle.contractive) or game.is_pairwise,
-        start=start,
+        start,
     )
     return Found(solution.log_policies, float(solution.residual.max()), int(solution.iterations.sum()))
 

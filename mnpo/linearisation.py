@@ -20,9 +20,11 @@ from mnpo.rules import (
     Ahead,
     Anchors,
     GeometricMixture,
+    Next,
     Number,
     Opponents,
     Own,
+    Point,
     UpdateRule,
     WinRate,
     WinRateAt,
@@ -87,12 +89,12 @@ class Linearisation:
         wins = self._game.win_probabilities(np.exp(log_policies))
         return deque([log_policies] * depth), deque([wins] * depth)
 
-    def _at(self, point: GeometricMixture | Ahead, log_policies: Array) -> Array:
-        """The point's log-policies when nothing moves."""
+    def _at(self, point: Point, rule: UpdateRule, log_policies: Array) -> Array:
+        """The log-policies of a rule's point when nothing moves."""
         where: Blend | Step = (
             Blend(self._game, point.anchors, self._externals)
             if isinstance(point, GeometricMixture)
-            else Step(self._game, point.rule, self._externals, None)
+            else Step(self._game, point.rule if isinstance(point, Ahead) else rule, self._externals, None)
         )
         return where(*self._standing(log_policies))[0]
 
@@ -101,8 +103,8 @@ class Linearisation:
         policies = np.exp(log_policies)
         points = [term.point for term, _ in rule.advantage if isinstance(term, WinRateAt)]
         return all(
-            np.abs(np.exp(self._at(point, log_policies)) - policies).max() < 1e-9
-            and (isinstance(point, GeometricMixture) or self._evaluates_only_at(point.rule, log_policies))
+            np.abs(np.exp(self._at(point, rule, log_policies)) - policies).max() < 1e-9
+            and (not isinstance(point, Ahead) or self._evaluates_only_at(point.rule, log_policies))
             for point in points
         )
 
@@ -110,12 +112,16 @@ class Linearisation:
         """The blocks of one step of a rule, its result's constants removed."""
         blocks = self._blend_blocks(rule.anchors, algebra)
         eta = _per_player(rule.eta)
+        implicit = None
         for term, weight in rule.advantage:
             factor = algebra.scale(eta * _per_player(weight))
             if isinstance(term, WinRate):
                 blocks[term.lag] = blocks[term.lag] + factor @ algebra.wins(log_policies)
                 continue
-            there = self._at(term.point, log_policies)
+            there = self._at(term.point, rule, log_policies)
+            if isinstance(term.point, Next):
+                implicit = factor @ algebra.wins(there)
+                continue
             inner = (
                 algebra.project(self._blend_blocks(term.point.anchors, algebra), there)
                 if isinstance(term.point, GeometricMixture)
@@ -123,6 +129,13 @@ class Linearisation:
             )
             slope = factor @ algebra.wins(there)
             blocks = [block + slope @ part for block, part in zip(blocks, inner, strict=True)]
+        if implicit is not None:
+            # dx' = Σ_lag (explicit block) dx + implicit dx', modulo constants.
+            (implicit,) = algebra.project([implicit], log_policies)
+            blocks = [
+                np.linalg.solve(algebra.identity - implicit, block)
+                for block in algebra.project(blocks, log_policies)
+            ]
         return algebra.project(blocks, log_policies)
 
     def _blend_blocks(self, anchors: Anchors, algebra: _Matrices | _Modes) -> list[Any]:

@@ -80,8 +80,10 @@ class Derivatives(NamedTuple):
 
     def solve(self, right: Array, last: float, row: Array) -> Array:
         """Solve [[I − K, drift], [row]] (dx, dlevel) = (right, last), (c, N), (c, N+1) -> (c, N+1)."""
-        played = self.played.any(axis=0)
-        count = int(played.sum())
+        everyone = self.played.any(axis=0)
+        count = int(everyone.sum())
+        # A slice of all costs no copy.
+        played: slice | Flags = slice(None) if count == everyone.size else everyone
         bordered = np.empty((len(right), count + 1, count + 1))
         np.negative(self.matrix[:, played][:, :, played], out=bordered[:, :count, :count])
         bordered[:, np.arange(count), np.arange(count)] += 1.0

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from mnpo.choices import choose
-from mnpo.numerics import as_array
+from mnpo.numerics import Array, as_array
 from mnpo.options import REQUIRED, Option, options_of
 from mnpo.rules import (
     Advantage,
@@ -23,6 +23,7 @@ from mnpo.rules import (
     Anchors,
     External,
     GeometricMixture,
+    Next,
     Number,
     Opponents,
     Own,
@@ -179,6 +180,90 @@ def mpo(
     return UpdateRule("mpo", eta, _mirror(eta, tau), ((WinRate(), 1.0),), refresh=refresh)
 
 
+# --- implicit steps -----------------------------------------------------------------------------------------
+
+
+@_preset(
+    "prox", "implicit mirror descent: credit the win rate at the next policy, by the exact solver",
+    "proximal point method, Rockafellar 1976; docs/concepts.md, (14)", variants=("", "history=3"),
+)  # fmt: skip
+def prox(
+    eta: _Eta,
+    tau: _Tau,
+    history: Annotated[
+        int, Option("how many policies of its own past, the current one counted, hold the player")
+    ] = 1,
+    weights: Annotated[
+        Sequence[float] | None, Option("their shares, newest first; equal unless given")
+    ] = None,
+) -> UpdateRule:
+    """Return the implicit step: as INPO, or with TD-MNPO's anchors, but the credit is q(π^{t+1}) itself.
+
+    π^{t+1} is the equilibrium of the same oracle's game with reference ∝ Π_k μ_k^{λ_k} and KL strength 1/η. Every
+    η ≤ 1/τ is stable with `history` 1: a mode of frequency ω shrinks by (1 − ητ)/√(1 + η²ω²), and η = 1/τ arrives
+    at once. Nash Prox (2505.19731) and COMAL (2410.23223) approximate it by inner steps.
+
+    Args:
+        eta: the step, at most 1/τ.
+        tau: the KL strength aimed at.
+        history: h ≥ 1; (1 − ητ)·w_j lies on π^{t−j}, j = 0..h−1.
+        weights: w, h numbers that sum to 1; equal unless given.
+
+    Raises:
+        ValueError: no history, or weights that are no distribution over it.
+    """
+    if history < 1:
+        raise ValueError(f"history must be at least 1; found {history}")
+    return UpdateRule("prox", eta, _past(eta, tau, _shares(weights, history)), _IMPLICIT)
+
+
+@_preset(
+    "comal", "the exact equilibrium around the last policy, over and over", "COMAL 2410.23223, Algorithm 1",
+    unregularised=True,
+)  # fmt: skip
+def comal(
+    eta: Annotated[Number, Option("one over the KL strength of the game around the last policy")],
+) -> UpdateRule:
+    """Return COMAL with its inner game solved exactly: π^{t+1} is the equilibrium with reference π^t and τ = 1/η.
+
+    It converges to an equilibrium of the game with τ = 0. With its inner games left to so many INPO steps it is
+    `mpo`, whose reference is refreshed every so many.
+    """
+    return UpdateRule("comal", eta, ((Own(), 1.0),), _IMPLICIT)
+
+
+@_preset(
+    "nash-prox", "the implicit step by a few fixed-point steps", "Nash Mirror Prox / Nash Prox 2505.19731",
+    variants=("inner=3",),
+)  # fmt: skip
+def nash_prox(
+    eta: _Eta,
+    tau: _Tau,
+    inner: Annotated[int, Option("self-play steps inside a proximal step; 2 is Nash Mirror Prox")] = 2,
+) -> UpdateRule:
+    """Return the proximal step of Nash Prox, found by self-play steps inside it that start from π^t.
+
+    All of them are anchored alike, π_ref: ητ, π^t: 1 − ητ, and each credits the win rate at the one before. One is
+    INPO; two are Nash Mirror Prox, which on a table is EGPO; many tend to `prox` where ηω < 1, and to nothing
+    beyond. As many oracle calls as inner steps.
+
+    Args:
+        eta: the step, at most 1/τ.
+        tau: the KL strength aimed at.
+        inner: at least 1.
+
+    Raises:
+        ValueError: no inner step.
+    """
+    if inner < 1:
+        raise ValueError(f"inner must be at least 1; found {inner}")
+    anchors = _mirror(eta, tau)
+    rule = UpdateRule("nash-prox", eta, anchors, ((WinRate(), 1.0),))
+    for _ in range(inner - 1):
+        rule = UpdateRule("nash-prox", eta, anchors, ((WinRateAt(Ahead(rule)), 1.0),))
+    return rule
+
+
 # --- MNPO ---------------------------------------------------------------------------------------------------
 
 
@@ -211,19 +296,12 @@ def td_mnpo(
     """
     if players < 2:
         raise ValueError(f"players must be at least 2; found {players}")
-    shares = np.full(players - 1, 1.0 / (players - 1)) if weights is None else as_array(weights, "weights")
-    if shares.shape != (players - 1,) or shares.min() < 0 or abs(shares.sum() - 1) > 1e-9:
-        raise ValueError(
-            f"weights must be {players - 1} numbers of at least 0 that sum to 1, one for each past policy; "
-            f"found {shares.tolist()}"
-        )
-    pull = _pull(eta, tau)
-    past = [(Own(lag), (1.0 - pull) * float(share)) for lag, share in enumerate(shares)]
+    shares = _shares(weights, players - 1)
     credits: dict[str, Advantage] = {
         "current": ((WinRate(), 1.0),),
         "population": tuple((WinRate(lag), float(share)) for lag, share in enumerate(shares)),
     }
-    return UpdateRule("td-mnpo", eta, ((Reference(), pull), *past), choose(advantage, credits, "advantage"))
+    return UpdateRule("td-mnpo", eta, _past(eta, tau, shares), choose(advantage, credits, "advantage"))
 
 
 @_preset(
@@ -291,12 +369,33 @@ def regret_matching_plus() -> RegretMatchingPlus:
 
 
 _OPTIMISTIC: Advantage = ((WinRate(), 2.0), (WinRate(1), -1.0))
+_IMPLICIT: Advantage = ((WinRateAt(Next()), 1.0),)
 
 
 def _mirror(eta: Number, tau: Number) -> Anchors:
     """λ_ref = ητ and the rest on π^t: the mirror-descent step of strength τ."""
+    return _past(eta, tau, np.ones(1))
+
+
+def _past(eta: Number, tau: Number, shares: Array) -> Anchors:
+    """λ_ref = ητ and the rest on π^t, π^{t−1}, .. by shares."""
     pull = _pull(eta, tau)
-    return ((Reference(), pull), (Own(), 1.0 - pull))
+    return ((Reference(), pull), *((Own(lag), (1.0 - pull) * float(w)) for lag, w in enumerate(shares)))
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> Array:
+    """The shares of so many past policies; equal unless given.
+
+    Raises:
+        ValueError: no distribution over them.
+    """
+    shares = np.full(count, 1.0 / count) if weights is None else as_array(weights, "weights")
+    if shares.shape != (count,) or shares.min() < 0 or abs(shares.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"weights must be {count} numbers of at least 0 that sum to 1, one for each past policy; "
+            f"found {shares.tolist()}"
+        )
+    return shares
 
 
 def _pull(eta: Number, tau: Number) -> Number:

@@ -79,6 +79,18 @@ class Ahead:
 
 
 @dataclass(frozen=True)
+class Next:
+    """The players' own next policies π^{t+1}: the step is implicit (docs/concepts.md, (14)).
+
+    π^{t+1} is then the equilibrium of the game whose reference is all the rest of the step, ∝ exp of (U) without
+    this term, and whose KL strength is one over the term's factor in the exponent, η times its coefficient.
+    """
+
+
+Point = GeometricMixture | Ahead | Next
+
+
+@dataclass(frozen=True)
 class WinRate:
     """The advantage q_i(π^{t−lag}): each response's win probability against the others' policies π_j^{t−lag}."""
 
@@ -89,7 +101,7 @@ class WinRate:
 class WinRateAt:
     """The advantage q_i against policies that nobody has played, one of each player: one more oracle call."""
 
-    point: GeometricMixture | Ahead
+    point: Point
 
 
 AdvantageTerm = WinRate | WinRateAt
@@ -108,7 +120,8 @@ class UpdateRule:
         refresh: every so many updates the player's policy becomes its reference; None: never.
 
     Raises:
-        ValueError: η not above 0, a negative weight, weights that do not sum to 1, a negative lag.
+        ValueError: η not above 0, a negative weight, weights that do not sum to 1, a negative lag, or more than one
+            term at the next policies, or one whose coefficient is not above 0.
     """
 
     name: str
@@ -130,6 +143,12 @@ class UpdateRule:
             raise ValueError(f"lags must be at least 0; found {min(self._lags())}")
         if self.refresh is not None and self.refresh < 1:
             raise ValueError(f"refresh must be at least 1; found {self.refresh}")
+        implicit = [weight for term, weight in self.advantage if _is_implicit(term)]
+        if len(implicit) > 1 or any(np.min(weight) <= 0 for weight in implicit):
+            raise ValueError(
+                "a rule credits win rates at its own next policies once, with a coefficient above 0; "
+                f"found {implicit}"
+            )
 
     @property
     def depth(self) -> int:
@@ -157,8 +176,20 @@ class UpdateRule:
         return any(isinstance(term, WinRate) for term, _ in self.advantage) or any(ahead)
 
     @property
+    def implicit(self) -> Number | None:
+        """η times the coefficient of the win rate at the next policies; None where a rule does not ask for it."""
+        for term, weight in self.advantage:
+            if _is_implicit(term):
+                return self.eta * weight
+        return None
+
+    @property
     def oracle_calls(self) -> int:
-        """Calls of the oracle per update."""
+        """Calls of the oracle per update.
+
+        An implicit step counts for one, as if its equilibrium were known: on a table it takes some Newton steps,
+        with responses of a language model the judgments of one iteration.
+        """
         return int(self.uses_current) + self._look_ups()
 
     @property
@@ -207,7 +238,7 @@ class UpdateRule:
             "oracle_calls": self.oracle_calls,
         }
 
-    def _points(self) -> Iterator[GeometricMixture | Ahead]:
+    def _points(self) -> Iterator[Point]:
         return (term.point for term, _ in self.advantage if isinstance(term, WinRateAt))
 
     def _look_ups(self) -> int:
@@ -255,6 +286,10 @@ class RegretMatchingPlus:
 Rule = UpdateRule | RegretMatchingPlus
 
 
+def _is_implicit(term: AdvantageTerm) -> bool:
+    return isinstance(term, WinRateAt) and isinstance(term.point, Next)
+
+
 def _check_weights(anchors: Anchors) -> None:
     weights = [as_array(weight, "anchor weights") for _, weight in anchors]
     for (anchor, _), weight in zip(anchors, weights, strict=True):
@@ -296,6 +331,8 @@ def _fields(part: Anchor | AdvantageTerm) -> dict[str, Any]:
     name = _NAMES[type(part)]
     if not isinstance(part, WinRateAt):
         return {"source": name, **vars(part)}
+    if isinstance(part.point, Next):
+        return {"source": name, "at": {"source": "next"}}
     if isinstance(part.point, Ahead):
         return {"source": name, "at": {"source": "ahead", "rule": part.point.rule.as_dict()}}
     mixed = [{**_fields(anchor), "weight": _plain(weight)} for anchor, weight in part.point.anchors]
@@ -311,8 +348,9 @@ def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
 
     Args:
         data: "eta"; "anchors", a list of {"source", "weight"} with "lag" or "index" where the source has one;
-            optionally "name", "refresh" and "advantage", a list of {"source": "win-rate", "weight", "lag"}. Unless
-            given, the advantage is the win rate against the current policies.
+            optionally "name", "refresh" and "advantage", a list of {"source": "win-rate", "weight", "lag"}, or with
+            "at": {"source": "next"} for the win rate at the next policies. Unless given, the advantage is the win
+            rate against the current policies.
 
     Raises:
         ValueError: a key that is missing or unknown, or what `UpdateRule` refuses.
@@ -324,10 +362,18 @@ def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
         raise ValueError(f"a rule given by its anchors: {what}")
     anchors = tuple(_part(entry, _SOURCES, "anchor") for entry in given["anchors"])
     terms = given.get("advantage") or [{"source": "win-rate"}]
-    advantage = tuple(_part(entry, {"win-rate": WinRate}, "advantage") for entry in terms)
+    advantage = tuple(_part(entry, {"win-rate": _win_rate}, "advantage") for entry in terms)
     return UpdateRule(
         given.get("name") or "custom", float(given["eta"]), anchors, advantage, given.get("refresh")
     )
+
+
+def _win_rate(lag: int | None = None, at: Any = None) -> AdvantageTerm:
+    if at is None:
+        return WinRate(lag or 0)
+    if lag is not None or dict(at) != {"source": "next"}:
+        raise ValueError("at must be {source: next}, without a lag")
+    return WinRateAt(Next())
 
 
 def _part(entry: Any, sources: Mapping[str, Callable[..., Any]], kind: str) -> tuple[Any, float]:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mnpo.games import Game
+from mnpo.implicit import ImplicitStep
 from mnpo.numerics import Array, as_policies, mean_of_others, normalise_log, safe_log
 from mnpo.rules import (
     Anchors,
     External,
     GeometricMixture,
+    Next,
     Number,
     Opponents,
     Own,
@@ -60,9 +62,11 @@ class Step:
         self._blend = Blend(game, rule.anchors, externals)
         eta = laid_out(rule.eta)
         self._won = [(t.lag, eta * laid_out(w)) for t, w in rule.advantage if isinstance(t, WinRate)]
+        self._strength = rule.implicit
+        self._implicit = None if self._strength is None else ImplicitStep(game, self._strength)
         self._points: list[tuple[Blend | Step, Any]] = []
         for term, weight in rule.advantage:
-            if isinstance(term, WinRate):
+            if isinstance(term, WinRate) or isinstance(term.point, Next):
                 continue
             point = term.point
             at = (
@@ -88,7 +92,17 @@ class Step:
                 logits = logits + weight * self._game.win_probabilities(there)
             else:
                 logits = logits + weight * self._feedback(self._game, np.exp(past[0]), there)
-        return normalise_log(logits)
+        if self._implicit is None:
+            return normalise_log(logits)
+        if self._feedback is None:
+            return self._implicit(logits)
+        learnt = getattr(self._feedback, "implicit", None)
+        if learnt is None:
+            raise ValueError(
+                "an implicit step is learnt from samples by pairs=sample-game, and by no other pairs"
+            )
+        strength = laid_out(self._strength)
+        return normalise_log(logits + strength * learnt(self._game, np.exp(past[0]), logits, strength))
 
     def refresh(self, log_policies: Array) -> None:
         """Make these policies the reference, also of the points at which win rates are asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,7 @@ class Oracle(ABC):
         # An inherited `at` would drop what a subclass adds to the answers that it takes apart, and what is known of
         # the inherited answers need not hold of others.
         if not _ANSWERS.isdisjoint(vars(cls)):
-            for name in ("at", "contractive", "pairwise_matrix"):
+            for name in ("at", "contractive", "pairwise_matrix", "side_by_side"):
                 if name not in vars(cls):
                     setattr(cls, name, vars(Oracle)[name])
 
@@ -93,6 +94,19 @@ class Oracle(ABC):
             IndexError: a place that does not exist.
         """
         return _Selected(self, contexts)
+
+    def side_by_side(self, batch: tuple[int, ...]) -> Oracle:
+        """Return the games of a batch as contexts of one game: context x of the b-th game has the place b·X + x.
+
+        Args:
+            batch: leading axes that this oracle's broadcast to.
+
+        Raises:
+            ValueError: an oracle that holds a batch and cannot be laid out.
+        """
+        if self.batch_shape:
+            raise ValueError(f"{type(self).__name__} holds a batch of games that cannot be laid side by side")
+        return self.at(np.tile(np.arange(self.contexts), math.prod(batch)))
 
     @property
     def breadth(self) -> int:
@@ -186,3 +200,19 @@ def copies(opponents: Array, counts: Sequence[int] | None) -> tuple[int, ...]:
     if len(counts) != opponents.shape[-3]:
         raise ValueError(f"counts must name all {opponents.shape[-3]} opponents; found {len(counts)}")
     return tuple(counts)
+
+
+def laid_side_by_side(
+    values: npt.NDArray[Any], batch: tuple[int, ...], own_axes: int, context: int
+) -> npt.NDArray[Any]:
+    """Lay the batch axes of an oracle's data along its context axis, (.., F, X, R) -> (F, B·X, R).
+
+    Args:
+        values: with the oracle's own batch axes in front.
+        batch: what those broadcast to, B games in all.
+        own_axes: how many they are.
+        context: the context axis, counted from the end.
+    """
+    games = np.broadcast_to(values, (*batch, *values.shape[own_axes:]))
+    moved = np.moveaxis(games.reshape(-1, *games.shape[len(batch) :]), 0, context - 1)
+    return moved.reshape(*moved.shape[: context - 1], -1, *moved.shape[context + 1 :])

@@ -52,6 +52,13 @@ class Heterogeneous(Oracle):
         """See `Oracle.breadth`."""
         return max(oracle.breadth for oracle in self.oracles)
 
+    def side_by_side(self, batch: tuple[int, ...]) -> Heterogeneous:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part.oracles = tuple(oracle.side_by_side(batch) for oracle in self.oracles)
+        part.contexts, part.batch_shape = part.oracles[0].contexts, ()
+        return part
+
     def at(self, contexts: Contexts) -> Heterogeneous:
         """See `Oracle.at`."""
         part = copy(self)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import ROUNDING, Array, as_array, mean_of_others
-from mnpo.oracles.base import Contexts, Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 
 
 class Pairwise(Oracle):
@@ -73,6 +73,14 @@ class Pairwise(Oracle):
         part = copy(self)
         part.matrix, part._columns = self.matrix[..., contexts, :, :], self._columns[..., contexts, :, :]
         part.contexts = part.matrix.shape[-3]
+        return part
+
+    def side_by_side(self, batch: tuple[int, ...]) -> Pairwise:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part.matrix = laid_side_by_side(self.matrix, batch, len(self.batch_shape), -3)
+        part._columns = laid_side_by_side(self._columns, batch, len(self.batch_shape), -3)
+        part.contexts, part.batch_shape = part.matrix.shape[0], ()
         return part
 
     def total_value(self, players: int) -> float:

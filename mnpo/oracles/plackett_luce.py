@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from mnpo.numerics import Array, as_array, as_weights, check_memory, integer_power, products_of_others
-from mnpo.oracles.base import Contexts, Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 
 #: Spacing of the trapezoid rule in t, and where it may end: x = e^{t − e^{−t − shift}} is e^{−38} on the left and
 #: e^{3.75} over the smallest rate on the right, both beyond rounding.
@@ -92,6 +92,13 @@ class PlackettLuce(Oracle):
             grade: (survives[..., contexts, :, :], called[..., contexts, :, :])
             for grade, (survives, called) in self._tables.items()
         }
+        return part
+
+    def side_by_side(self, batch: tuple[int, ...]) -> PlackettLuce:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part.utilities = laid_side_by_side(self.utilities, batch, len(self.batch_shape), -2)
+        part.contexts, part.batch_shape, part._tables = part.utilities.shape[-2], (), {}
         return part
 
     def pairwise_matrix(self) -> Array:

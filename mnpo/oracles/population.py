@@ -63,6 +63,13 @@ class Mixture(Oracle):
         """See `Oracle.contractive`: if all members are."""
         return all(oracle.contractive for oracle in self.oracles)
 
+    def side_by_side(self, batch: tuple[int, ...]) -> Mixture:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part.oracles = tuple(oracle.side_by_side(batch) for oracle in self.oracles)
+        part.contexts, part.batch_shape = part.oracles[0].contexts, ()
+        return part
+
     def at(self, contexts: Contexts) -> Mixture:
         """See `Oracle.at`."""
         part = copy(self)

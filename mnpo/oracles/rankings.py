@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import Array, as_array, as_weights, integer_power, products_of_others
-from mnpo.oracles.base import Contexts, Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 
 #: Annotators are taken in blocks of about this many numbers, so that a block stays in the processor's cache.
 BLOCK = 1 << 17
@@ -141,6 +141,16 @@ class Rankings(Oracle):
         )
         part.contexts = part._order.shape[-2]
         part.strict = bool((part._within - part._below == 1).all())
+        return part
+
+    def side_by_side(self, batch: tuple[int, ...]) -> Rankings:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part._order, part._below, part._within = (
+            laid_side_by_side(places, batch, len(self.batch_shape), -2)
+            for places in (self._order, self._below, self._within)
+        )
+        part.contexts, part.batch_shape = part._order.shape[-2], ()
         return part
 
     @property

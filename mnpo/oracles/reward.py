@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnpo.numerics import Array, as_array
-from mnpo.oracles.base import Contexts, Oracle, copies
+from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 
 
 class Reward(Oracle):
@@ -49,4 +49,11 @@ class Reward(Oracle):
         part = copy(self)
         part.rewards = self.rewards[..., contexts, :]
         part.contexts = part.rewards.shape[-2]
+        return part
+
+    def side_by_side(self, batch: tuple[int, ...]) -> Reward:
+        """See `Oracle.side_by_side`."""
+        part = copy(self)
+        part.rewards = laid_side_by_side(self.rewards, batch, len(self.batch_shape), -2)
+        part.contexts, part.batch_shape = part.rewards.shape[0], ()
         return part

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnpo import Game, Pairwise
-from mnpo.equilibria import GamePayoffs
+from mnpo.implicit import GamePayoffs
 from mnpo.logit import ConvergenceError, solve_logit
 from mnpo.newton import FixedPoints, _solve_each
 from support import random_matrix

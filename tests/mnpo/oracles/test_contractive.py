@@ -15,7 +15,7 @@ from mnpo import (
     Reward,
     solve,
 )
-from mnpo.equilibria import GamePayoffs
+from mnpo.implicit import GamePayoffs
 from mnpo.logit import solve_logit
 from mnpo.oracles import Oracle
 from support import random_matrix, random_policies
