@@ -90,6 +90,16 @@ def annotated(record: dict[str, Any]) -> None:
             escape(row["oracle"]), row["kind"], str(row["asked"]), str(row["reused"]), f"{row['seconds']:.1f}"
         )
     console.print(table)
+    weights = record["weights"]
+    if weights is not None:
+        named = ", ".join(map(str, weights["rows"])) + (
+            " .." if len(weights["rows"]) < weights["collapsed"] else ""
+        )
+        console.print(
+            f"weights of the {weights['responses']} responses are worth {weights['effective']:.1f} equal ones, at "
+            f"least {weights['least']:.1f}; {weights['collapsed']} prompts' have collapsed"
+            + (f": rows {named}" if named else "")
+        )
     dropped = "".join(f", {count} dropped: {reason}" for reason, count in record["dropped"].items())
     console.print(f"{record['made']} pairs{dropped}; they teach {record['teaches']}")
     console.print(f"[dim]pairs: {escape(record['pairs'])}; win matrices: {escape(record['folder'])}[/dim]")

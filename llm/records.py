@@ -51,7 +51,11 @@ class Iteration(Record):
         fitted, tested = made["fit"], made["evaluate"]
         drawn = [*(made["sample"].models if "sample" in made else []), *tested.models]
         asked = [*(made["annotate"].oracles if "annotate" in made else []), *tested.oracles]
-        scored = [*fitted.anchors, *tested.scores]
+        scored = [
+            *(made["annotate"].scores if "annotate" in made else []),
+            *fitted.anchors,
+            *tested.scores,
+        ]
         return cls(
             iteration=t,
             player=player,

@@ -20,19 +20,18 @@ from mnpo.llm.storage.store import Digests, Places, as_digests
 _READ, _CHUNKS = 2048, 64
 
 
-class Ids:
-    """A column of token ids: `ids[place]` is a view of those of one row.
+class Lists:
+    """Lists of token ids, in pieces: `lists[place]` is a view of one of them.
 
     Args:
-        data: any data set, with or without a selection of rows.
-        name: of the column.
+        chunks: the pieces, one after the other.
+        selected: which of the lists there are, in this order; all of them unless given.
     """
 
-    def __init__(self, data: Dataset, name: str) -> None:
-        chunks = data.data.table.column(name).chunks
+    def __init__(self, chunks: Sequence[pa.ListArray], selected: Places | None = None) -> None:
         self._chunks = [(np.asarray(chunk.offsets), np.asarray(chunk.values)) for chunk in chunks]
         self._starts = np.cumsum([0, *map(len, chunks)])
-        self._selected = selected(data)
+        self._selected = selected
 
     def __len__(self) -> int:
         return int(self._starts[-1]) if self._selected is None else len(self._selected)
@@ -55,6 +54,24 @@ class Ids:
         every = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
         let_go()
         return every if self._selected is None else every[self._selected]
+
+
+class Ids(Lists):
+    """A column of token ids: `ids[place]` is a view of those of one row.
+
+    Args:
+        data: any data set, with or without a selection of rows.
+        name: of the column.
+    """
+
+    def __init__(self, data: Dataset, name: str) -> None:
+        super().__init__(data.data.table.column(name).chunks, selected(data))
+
+
+def ids_of_responses(column: pa.ChunkedArray) -> Lists:
+    """Return the token ids of all responses in a column of lists of them, one response after the other."""
+    pieces = [chunk.flatten() for chunk in column.chunks]
+    return Lists([dict(zip(one.type.names, one.flatten(), strict=True))["ids"] for one in pieces])
 
 
 def selected(data: Dataset) -> Places | None:

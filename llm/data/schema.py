@@ -87,6 +87,8 @@ SAMPLES = (
 #: The oracles' answers: `<output_dir>/annotations`.
 ANNOTATIONS = (
     _row("annotate", "people"),
+    _column("effective", pa.float64(), "how many equal responses the weights of the sample game are worth",
+            "annotate", "people", optional=True),
     _column("wins <oracle>", pa.list_(pa.list_(pa.float64())), "P(row ≻ column) of the K responses against all N; "
             "NaN where it was not asked", "annotate", "people"),
     _column("rewards <oracle>", pa.list_(pa.float64()), "of the N responses, in the oracle's own unit", "annotate",

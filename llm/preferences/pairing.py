@@ -45,6 +45,8 @@ class Recipe:
         parts: whom the win rates are against.
         wanted: whether win rates are asked for, or labels alone.
         group_size: how many opponents a response is judged against at once.
+        strength: of an implicit step, η times its coefficient: win rates are against the equilibrium of the sample
+            game (`mnpo.llm.preferences.implicit`); None for all other rules.
     """
 
     pairing: str
@@ -53,6 +55,7 @@ class Recipe:
     parts: tuple[AdvantagePart, ...] = field(default=(AdvantagePart(1.0),))
     wanted: bool = False
     group_size: int = 1
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,14 @@ def comparisons(recipe: Recipe) -> set[tuple[int, int]]:
         for y, other, third in _triples(recipe):
             asked |= {_ordered(y, third), _ordered(other, third)}
         return asked
-    if recipe.pairing == "best-worst" or (
-        recipe.wanted and any(part.places is None for part in recipe.parts)
+    if (
+        recipe.pairing == "best-worst"
+        or recipe.strength is not None
+        or (recipe.wanted and any(part.places is None for part in recipe.parts))
     ):
         asked |= set(itertools.combinations(range(recipe.own), 2))
     else:
-        asked |= set(_candidates(recipe))
+        asked |= set(candidates(recipe))
     if recipe.wanted:
         for part in recipe.parts:
             for places in part.places or ():
@@ -84,13 +89,16 @@ def comparisons(recipe: Recipe) -> set[tuple[int, int]]:
     return asked
 
 
-def make_pairs(recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generator) -> list[Pair]:
+def make_pairs(
+    recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generator, credits: Array | None = None
+) -> list[Pair]:
     """Return the pairs of one prompt.
 
     Args:
         recipe: how.
         judged: what each oracle says, their weights summing to 1.
         rng: for labels that are drawn, and groups that are too many.
+        credits: of an implicit step, the advantage of each response in a pair with each other one, (K, K).
 
     Returns:
         Pairs with preference (where labels are soft) or an order that is the label; win_chosen and win_rejected,
@@ -105,8 +113,10 @@ def make_pairs(recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generato
     if recipe.pairing == "third":
         return _third(recipe, wins, rewards, rng)
     pairs = []
-    singly = _single_advantages(recipe, wins) if recipe.wanted and recipe.group_size == 1 else None
-    for y, other in _candidates(recipe, wins, rewards):
+    singly = None if credits is None else credits.tolist()
+    if singly is None and recipe.wanted and recipe.group_size == 1:
+        singly = _single_advantages(recipe, wins)
+    for y, other in candidates(recipe, wins, rewards):
         chance = float(wins[y, other])
         if recipe.labels == "sampled":
             first = rng.random() < chance
@@ -125,9 +135,10 @@ def make_pairs(recipe: Recipe, judged: Sequence[Judged], rng: np.random.Generato
     return pairs
 
 
-def _candidates(
+def candidates(
     recipe: Recipe, wins: Array | None = None, rewards: Array | None = None
 ) -> list[tuple[int, int]]:
+    """Return the places of responses that are paired; without answers, of all that may be."""
     own = range(recipe.own)
     if recipe.pairing == "iid":
         return [(i, i + 1) for i in range(0, recipe.own - 1, 2)]

@@ -10,7 +10,7 @@ from mnpo.llm.config import CURRENT, Judging, Models, Sampling, Update
 from mnpo.llm.oracles.panel import Panel
 from mnpo.llm.preferences.pairing import AdvantagePart, Recipe
 from mnpo.llm.training.tasks import Task
-from mnpo.rules import WinRate
+from mnpo.rules import Own, Reference, WinRate
 
 #: What pairs teach, by what a fit reads of them, where the estimate is unbiased: docs/concepts.md (11), (12).
 TAUGHT = {
@@ -26,12 +26,22 @@ BIASED = {
 }
 
 
+#: What the pairs of an implicit step teach: docs/concepts.md (15).
+SAMPLE_GAME = (
+    "win rates against the rule's own next policy, by the sample game of the K: off by the order of 1/K"
+)
+
+
 def taught(task: Task, judging: Judging, sampling: Sampling) -> str:
     """Say in a line what a run's pairs teach, and of which responses."""
     known = next((need.name for need in task.known), "label")
     read = known if task.rule is None else task.target
     if judging.pairing == "best-worst" and read != "reward":
         lesson = BIASED["best-worst"]
+    elif task.rule is not None and task.rule.implicit is not None and read == "win-rate":
+        lesson = SAMPLE_GAME
+        if sampling.sampler == "vllm":
+            lesson += "; vLLM's probabilities are taken to be those of transformers"
     elif judging.labels == "hard" and (read == "label" or judging.pairing == "third"):
         lesson = BIASED["hard"]
     else:
@@ -55,7 +65,7 @@ def opponents(model: Models, update: Update) -> list[tuple[float, tuple[str, ...
         ValueError: an advantage of which no responses can be sampled.
     """
     rule = update.the_rule()
-    if rule is None or update.target != "win-rate":
+    if rule is None or update.target != "win-rate" or implicit_strength(update) is not None:
         return [(1.0, None)]
     found: list[tuple[float, tuple[str, ...] | None]] = []
     for credit, coefficient in rule.advantage:
@@ -74,6 +84,22 @@ def opponents(model: Models, update: Update) -> list[tuple[float, tuple[str, ...
         step = min(credit.lag, len(model.past_models))
         found.append((weight, (f"past-{step}",) if step else None))
     return found
+
+
+def implicit_strength(update: Update) -> float | None:
+    """Return η times the coefficient of the win rate at the next policy; None for a rule that credits none.
+
+    Raises:
+        ValueError: a rule that credits other win rates beside it.
+    """
+    rule = update.the_rule()
+    if rule is None or rule.implicit is None or update.target != "win-rate":
+        return None
+    if len(rule.advantage) > 1:
+        raise ValueError(
+            f"rule {rule.name} credits other win rates beside that at its next policy; no model is taught both"
+        )
+    return float(np.asarray(rule.implicit).flat[0])
 
 
 def sampled_models(model: Models, update: Update) -> dict[str, str]:
@@ -104,6 +130,7 @@ def recipe(
         parts=parts,
         wanted=wants_win_rates(Task.configured(update)),
         group_size=judging.group_size,
+        strength=implicit_strength(update),
     )
 
 
@@ -116,7 +143,10 @@ def check(model: Models, sampling: Sampling, judging: Judging, update: Update, p
     """
     task = Task.configured(update)
     parts = opponents(model, update)
-    alone = any(names is None for _, names in parts)
+    implicit = implicit_strength(update) is not None
+    if implicit:
+        _check_sample_game(model, sampling, judging, task)
+    alone = any(names is None for _, names in parts) and not implicit
     wanted = wants_win_rates(task)
     drawn, size, pairing = sampling.num_generations, judging.group_size, judging.pairing
     least = 3 if pairing == "third" and alone else 2
@@ -147,3 +177,36 @@ def check(model: Models, sampling: Sampling, judging: Judging, update: Update, p
         raise ValueError(f"{what} needs oracles that give rewards; {panel.name} tells probabilities")
     if update.target == "margin" or "gamma" in needed:
         raise ValueError("annotation makes no margins: the target is label, win-rate or reward")
+
+
+def _check_sample_game(model: Models, sampling: Sampling, judging: Judging, task: Task) -> None:
+    """Refuse what the sample game cannot be made of.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    assert task.rule is not None
+    name, drawn = task.rule.name, sampling.num_generations
+    if drawn < 3:
+        raise ValueError(
+            f"num_generations must be at least 3 for rule {name}: a pair and what it plays against; found {drawn}"
+        )
+    if judging.pairing == "third":
+        raise ValueError(
+            f"pairing=third compares with single responses; rule {name} needs all, iid or best-worst"
+        )
+    if sampling.top_p != 1 or sampling.temperature == 0:
+        raise ValueError(
+            f"rule {name} needs top_p=1 and a temperature above 0: its weights divide by the probability that "
+            f"a response was drawn with, all of them possible; found top_p={sampling.top_p:g}, "
+            f"temperature={sampling.temperature:g}"
+        )
+    if model.opponent_models:
+        raise ValueError(
+            f"rule {name} solves the game of players who are alike; players with oracles of their own need "
+            "ht-mnpo, or another rule that credits win rates against the players' current policies"
+        )
+    if any(not isinstance(anchor, Reference | Own) for anchor, _ in task.rule.anchors):
+        raise ValueError(
+            f"rule {name} can be trained with the reference and the player's own past as anchors only"
+        )

@@ -107,7 +107,11 @@ class Encoded(NamedTuple):
 
 
 def annotation_rows(
-    numbers: Sequence[int], judged: Sequence[Sequence[Judged]], panel: Panel, own: int
+    numbers: Sequence[int],
+    judged: Sequence[Sequence[Judged]],
+    panel: Panel,
+    own: int,
+    effective: Array | None = None,
 ) -> pa.Table:
     """Return what oracles said of some prompts, rows of `mnpo.llm.data.schema.ANNOTATIONS`.
 
@@ -116,8 +120,11 @@ def annotation_rows(
         judged: of each prompt, by member.
         panel: who judged.
         own: K.
+        effective: (X,), what the sample game's weights are worth, where there is one.
     """
     columns: dict[str, Any] = {"row": pa.array(numbers, pa.int64())}
+    if effective is not None:
+        columns["effective"] = pa.array(effective)
     for place, (oracle, _) in enumerate(panel.members):
         said = [answers[place] for answers in judged]
         columns[f"wins {oracle.name}"] = _nested(np.stack([one.matrix(own) for one in said]))
@@ -127,9 +134,9 @@ def annotation_rows(
     return pa.table(columns)
 
 
-def columns_of(panel: Panel) -> list[str]:
+def columns_of(panel: Panel, *, weighed: bool) -> list[str]:
     """Return the names of the columns of `annotation_rows`."""
-    names = ["row"]
+    names = ["row", "effective"][: 1 + weighed]
     for oracle, _ in panel.members:
         names += [f"{what} {oracle.name}" for what in ("wins", "rewards")[: 1 + (oracle.kind == "reward")]]
     return names

@@ -23,6 +23,7 @@ from mnpo.llm.data.tables import TableWriter, open_table
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.asking import Asking, Judgments, judge
 from mnpo.llm.oracles.panel import Panel, build
+from mnpo.llm.preferences.implicit import credited
 from mnpo.llm.preferences.pairing import Recipe, comparisons, make_pairs
 from mnpo.llm.preferences.recipes import check, recipe, sampled_models, taught
 from mnpo.llm.preferences.rows import Pool, annotation_rows, columns_of
@@ -35,12 +36,16 @@ from mnpo.llm.stages.records import (
     EncodedPairs,
     PairsManifest,
     Samples,
+    Weights,
 )
+from mnpo.llm.stages.weights import Weighed, weigh
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.tasks import Task
 
 #: Prompts whose pairs are made at once.
 _AT_ONCE = 128
+#: Prompts whose weights collapsed that a record names.
+MOST_NAMED = 20
 
 
 def annotate(
@@ -58,7 +63,7 @@ def annotate(
         folders: where the samples stand, and where answers are kept.
         model, sampling: whose samples they are, and how many.
         judging: who judges, and how pairs are made.
-        update: what the pairs are for.
+        update: what the pairs are for; of an implicit step the anchors' log-probabilities are computed first.
         compute: seed and device.
         progress: called as the work goes on.
 
@@ -88,6 +93,7 @@ def annotate(
         )
     counts = [len(found) for found in first["opponents"]]
     how = recipe(model, sampling, judging, update, _places(asked_for, counts, own))
+    weighed = None if how.strength is None else weigh(job, model, sampling, update, rows, own)
     judgments, taken = judge(
         job, panel, Blocks(len(rows), partial(_texts, rows)), own, sorted(comparisons(how))
     )
@@ -96,12 +102,21 @@ def annotate(
         oracles=[[m.weight, m.oracle.scale, data_digest(m.oracle.key())] for m in panel.members],
         recipe=repr(how),
         seed=[compute.seed, sampling.stream],
+        anchors={} if weighed is None else weighed.anchors,
     )
 
     def write() -> Annotations:
         with whole_folder(job.home / ANNOTATIONS) as said, whole_folder(job.home / PREFERENCES) as pairs:
-            encoded = _write(
-                rows, judgments, panel, how, manifest, sampled.manifest.tokenizer, said=said, pairs=pairs
+            encoded, weights = _write(
+                rows,
+                judgments,
+                panel,
+                how,
+                weighed,
+                manifest,
+                sampled.manifest.tokenizer,
+                said=said,
+                pairs=pairs,
             )
             write_json(said / "manifest.json", manifest.as_dict())
             encoded.write(pairs)
@@ -113,6 +128,8 @@ def annotate(
             dropped=encoded.report["dropped"],
             teaches=taught(Task.configured(update), judging, sampling),
             oracles=[answered_record(asking) for asking in taken],
+            scores=[] if weighed is None else weighed.scores,
+            weights=weights,
         )
         record.write(job.home)
         return record
@@ -148,31 +165,37 @@ def _write(
     judgments: Judgments,
     panel: Panel,
     how: Recipe,
+    weighed: Weighed | None,
     manifest: PairsManifest,
     tokenizer: str,
     *,
     said: Path,
     pairs: Path,
-) -> EncodedPairs:
+) -> tuple[EncodedPairs, Weights | None]:
     """Write what the oracles said, and the pairs as token ids, as they were sampled; return what these are."""
     dropped: Counter[str] = Counter()
     total = longest = 0
+    worth, fallen = np.empty(len(rows)), np.zeros(len(rows), dtype=bool)
     with (
-        TableWriter(said, schema.ANNOTATIONS, columns_of(panel)) as answers,
+        TableWriter(said, schema.ANNOTATIONS, columns_of(panel, weighed=weighed is not None)) as answers,
         TableWriter(pairs, schema.PAIRS) as written,
     ):
         for start in range(0, len(rows), _AT_ONCE):
             some = rows.slice(start, _AT_ONCE)
             pool, judged = Pool(some), judgments.between(start, start + len(some))
-            made = []
+            made, here, credits = [], slice(start, start + len(some)), None
+            if weighed is not None:
+                credits, worth[here], fallen[here] = credited(how, judged, weighed.logs[here])
             for prompt, found in enumerate(judged):
                 seed = int(data_digest(*manifest.seed, *pool.drawn(prompt))[:16], 16)
-                made.append(make_pairs(how, found, np.random.default_rng(seed)))
+                own = None if credits is None else credits[prompt]
+                made.append(make_pairs(how, found, np.random.default_rng(seed), own))
                 dropped["prompt whose responses all tie"] += not made[-1]
             encoded = pool.encoded(made, number=written.rows + 1)
             dropped["identical"] += encoded.pairs - len(encoded.rows)
             total, longest = total + encoded.pairs, max(longest, encoded.longest)
-            answers.append_table(annotation_rows(some["row"].to_pylist(), judged, panel, how.own))
+            effective = None if weighed is None else worth[here]
+            answers.append_table(annotation_rows(some["row"].to_pylist(), judged, panel, how.own, effective))
             written.append_table(encoded.rows)
             let_go()
         if not written.rows:
@@ -181,10 +204,21 @@ def _write(
                 "sample more responses, or at a higher temperature"
             )
     report = Report(total, written.rows, dropped=+dropped)
-    return EncodedPairs(
+    weights = None
+    if weighed is not None:
+        lost = np.flatnonzero(fallen)
+        weights = Weights(
+            responses=how.own,
+            effective=float(worth.mean()),
+            least=float(worth.min()),
+            collapsed=len(lost),
+            rows=rows["row"].take(pa.array(lost[:MOST_NAMED])).to_pylist(),
+        )
+    encoded_pairs = EncodedPairs(
         digest=written.digest,
         manifest=manifest,
         tokenizer=tokenizer,
         longest=longest,
         report=report.as_dict(),
     )
+    return encoded_pairs, weights

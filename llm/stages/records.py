@@ -117,13 +117,41 @@ class Samples(FileRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights(Record):
+    """Importance weights of the responses in sample games.
+
+    Attributes:
+        responses: K.
+        effective: how many equal responses they are worth, (Σ w)²/Σ w², mean over prompts.
+        least: the smallest of these.
+        collapsed: prompts whose weights are worth fewer than two responses.
+        rows: their numbers in the source, the first of them.
+    """
+
+    responses: int
+    effective: float
+    least: float
+    collapsed: int
+    rows: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairsManifest(Record):
-    """What sampled pairs are made of: the samples' digest, the oracles (weight, scale, digest), how, and seeds."""
+    """What sampled pairs are made of.
+
+    Attributes:
+        samples: the samples' digest.
+        oracles: weight, scale and digest of each.
+        recipe: how.
+        seed: the run's and the player's.
+        anchors: digests of the policies that responses are weighed by, of an implicit step.
+    """
 
     samples: str
     oracles: list[list[Any]]
     recipe: str
     seed: list[Any]
+    anchors: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +166,8 @@ class Annotations(FileRecord):
         dropped: reason -> how many could not be made.
         teaches: what the pairs teach, in a line.
         oracles: who was asked.
+        scores: whose log-probabilities weigh the responses, of an implicit step.
+        weights: these weights.
     """
 
     FILE: ClassVar[str] = "annotations.json"
@@ -149,6 +179,8 @@ class Annotations(FileRecord):
     dropped: dict[str, int]
     teaches: str
     oracles: list[Answered]
+    scores: list[Scored]
+    weights: Weights | None
 
 
 @dataclass(frozen=True, kw_only=True)

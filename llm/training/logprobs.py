@@ -34,7 +34,9 @@ from mnpo.llm.training.masks import attention_arguments
 CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
 
 
-def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = False) -> None:
+def attach(
+    model: nn.Module, *, chunk: int | None = None, synchronise: bool = False, temperature: float = 1.0
+) -> None:
     """Teach a model to return sequence log-probabilities: `model(**batch.tensors())`, a `Batch`.
 
     They are computed inside the model's own `forward`, so that whatever wraps the model (DDP, FSDP, DeepSpeed,
@@ -45,6 +47,7 @@ def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = Fa
         chunk: positions whose logits are held at once; from `CHUNK_BYTES` unless given.
         synchronise: let all processes run the head equally often. Parameters that are sharded over processes
             need it: gathering them is a collective operation.
+        temperature: divides the logits, soft-caps and all.
 
     Raises:
         ValueError: a model without a head of its own, or a chunk below 1.
@@ -67,7 +70,9 @@ def attach(model: nn.Module, *, chunk: int | None = None, synchronise: bool = Fa
         strange = [name for name in given if name not in Batch._fields]
         if args or strange:
             raise TypeError(f"sequence log-probabilities take no {strange[0] if strange else 'places'}")
-        return _batch_log_probs(self, original, Batch(lengths=lengths, **given), chunk, synchronise)
+        return _batch_log_probs(
+            self, original, Batch(lengths=lengths, **given), chunk, synchronise, temperature
+        )
 
     inner.forward = types.MethodType(forward, inner)
 
@@ -120,7 +125,12 @@ def log_probs_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _batch_log_probs(
-    model: PreTrainedModel, forward: Callable[..., Any], batch: Batch, chunk: int | None, synchronise: bool
+    model: PreTrainedModel,
+    forward: Callable[..., Any],
+    batch: Batch,
+    chunk: int | None,
+    synchronise: bool,
+    temperature: float,
 ) -> Tensor:
     how: dict[str, Any] = {"attention_mask": batch.attention_mask}
     if batch.group is not None and batch.branch is not None and batch.position_ids is not None:
@@ -138,6 +148,7 @@ def _batch_log_probs(
         with_body = _with_body(model, piece[None])
         logits = forward(with_body, inputs_embeds=piece[None], use_cache=False, return_dict=True).logits[0]
         wide = logits if logits.dtype == torch.float64 else logits.float()
+        wide = wide if temperature == 1 else wide / temperature
         token_logps: Tensor = _TokenLogProbs.apply(wide, target)  # type: ignore[no-untyped-call]  # torch's is untyped
         return token_logps
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 
 from mnpo.llm.data.batches import Request
 from mnpo.llm.data.blocks import Lazy
-from mnpo.llm.data.ids import Ids, request_digests
+from mnpo.llm.data.ids import Ids, Lists, ids_of_responses, request_digests
 from mnpo.llm.storage.store import Digests, Places, as_digests
 
 
@@ -74,6 +75,28 @@ class Requests(Lazy[Request]):
         digests = request_digests(map(ids, range(len(lengths))))
         alone = request_digests((prompts[place], ()) for place in range(len(lengths)))
         return cls(digests, asked + lengths, alone, read)
+
+    @classmethod
+    def in_samples(cls, rows: pa.Table, count: int) -> Self:
+        """Return the prompts with the responses of their policy; response k to prompt p has the place p·K + k.
+
+        Args:
+            rows: of `mnpo.llm.data.schema.SAMPLES`.
+            count: K.
+        """
+        prompts, answers = Lists(rows["prompt_ids"].chunks), ids_of_responses(rows["responses"])
+        asked = prompts.lengths()
+
+        def ids(place: int) -> tuple[np.ndarray, np.ndarray]:
+            return prompts[place // count], answers[place]
+
+        def read(place: int) -> Request:
+            prompt, answer = ids(place)
+            return prompt.tolist(), answer.tolist()
+
+        digests = request_digests(map(ids, range(len(answers))))
+        alone = request_digests((prompts[place], ()) for place in range(len(asked)))
+        return cls(digests, asked.repeat(count) + answers.lengths(), alone.repeat(count), read)
 
     @classmethod
     def joined(cls, parts: Sequence[Requests]) -> Self:

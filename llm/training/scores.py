@@ -57,7 +57,9 @@ class LogProbs(NamedTuple):
     seconds: float
 
 
-def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) -> LogProbs:
+def log_probs(
+    job: Job, name: str, folder: Path, requests: Sequence[Request], *, temperature: float = 1.0
+) -> LogProbs:
     """Compute the log-probabilities that the store lacks.
 
     Args:
@@ -65,6 +67,7 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
         name: what the model is called.
         folder: of the model.
         requests: token ids of prompts and responses; those that lie in tables are `Requests`.
+        temperature: of the logits, above 0.
 
     Raises:
         ValueError: a log-probability that is not finite.
@@ -72,12 +75,13 @@ def log_probs(job: Job, name: str, folder: Path, requests: Sequence[Request]) ->
     start = time.monotonic()
     processes = job.processes
     wanted = requests if isinstance(requests, Requests) else Requests.of(requests)
-    store = store_of(job.folders.store("scores"), job.computed_by(folder))
+    heated = {} if temperature == 1 else {"temperature": temperature}
+    store = store_of(job.folders.store("scores"), {**job.computed_by(folder), **heated})
     places = processes.agree(lambda: missing(wanted, store))
     mine = cut(places, job.compute.scoring_batch_size)[processes.rank :: processes.world]
     if mine:
         model = load_model(folder, **job.model.loading).to(processes.device)
-        attach(model, chunk=job.model.logprob_chunk)
+        attach(model, chunk=job.model.logprob_chunk, temperature=temperature)
         try:
             score(
                 model,
