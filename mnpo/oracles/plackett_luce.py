@@ -54,7 +54,7 @@ class PlackettLuce(Oracle):
     def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.against`."""
         numbers = copies(opponents, counts)
-        tables = self._tables_for(sum(numbers) + 1)
+        tables = self.tables_for(sum(numbers) + 1)
         survival = _survival(opponents, tables)
         group: Array | None = None
         for j, count in enumerate(numbers):
@@ -65,13 +65,13 @@ class PlackettLuce(Oracle):
 
     def win_probabilities(self, policies: Array) -> Array:
         """See `Oracle.win_probabilities`. Linear in n: prefix times suffix products."""
-        tables = self._tables_for(policies.shape[-3])
+        tables = self.tables_for(policies.shape[-3])
         return self._win(products_of_others(_survival(policies, tables), axis=-2), tables)
 
     def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
         """See `Oracle.gradient`."""
         numbers = copies(opponents, counts)
-        survives, called = tables = self._tables_for(sum(numbers) + 1)
+        survives, called = tables = self.tables_for(sum(numbers) + 1)
         survival = _survival(opponents, tables)
         powers = np.stack([integer_power(survival[..., j, :], c) for j, c in enumerate(numbers)], axis=-2)
         rest = products_of_others(powers, axis=-2)
@@ -121,7 +121,7 @@ class PlackettLuce(Oracle):
         """Return 1: somebody wins."""
         return 1.0
 
-    def _tables_for(self, players: int) -> tuple[Array, Array]:
+    def tables_for(self, players: int) -> tuple[Array, Array]:
         """Return two tables (..., V, X, A, K), made when first asked: `at` may come before, in parts.
 
         The first is the chance that y has not yet been called at a node, the second the chance that it is called
