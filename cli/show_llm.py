@@ -116,6 +116,7 @@ def evaluated(record: dict[str, Any]) -> None:
         f"{record['prompts']} held-out prompts; length {record['length']:.1f} tokens, {record['ended']:.0%} ended; "
         f"KL to the reference {record['kl']:.3g} ± {record['kl_error']:.2g}"
     )
+    _gaps([record], False)
     console.print(f"[dim]model: {escape(record['model'])}[/dim]")
 
 
@@ -134,6 +135,7 @@ def trained(record: dict[str, Any], folder: Path) -> None:
             table.add_row(*start, escape(oracle), *("" if rate is None else _rate(rate) for rate in rates))
             start = [""] * len(start)
     console.print(table)
+    _gaps(rows, several)
     counts = {what: sum(row["counts"][what] for row in rows) for what in rows[0]["counts"]}
     seconds = {what: sum(row["seconds"][what] for row in rows) for what in rows[0]["seconds"]}
     console.print(
@@ -146,6 +148,28 @@ def trained(record: dict[str, Any], folder: Path) -> None:
         last = [row for row in rows if row["player"] == player][-1]
         console.print(f"model{f' of {escape(player)}' if several else ''}: {escape(last['model'])}")
     console.print(f"[dim]figure: {escape(str(folder / 'iterations.png'))}[/dim]")
+
+
+def _gaps(rows: list[dict[str, Any]], several: bool) -> None:
+    """Print how far policies are from an equilibrium, from below and above; nothing where that is not known."""
+    found = [(row, oracle, gap) for row in rows for oracle, gap in row["gap"].items() if gap is not None]
+    if not found:
+        return
+    iterations = "iteration" in found[0][0]
+    start = [*(["t"] if iterations else []), *(["player"] if several else [])]
+    table = _table(*start, "oracle", "measure", "n", "τ", "K", "gap", "split", "plug-in")
+    for row, oracle, gap in found:
+        said = [
+            *([str(row["iteration"])] if iterations else []),
+            *([escape(row["player"])] if several else []),
+        ]
+        split, plug_in = gap["split"], gap["plug_in"]
+        table.add_row(
+            *said, escape(oracle), gap["measure"], str(gap["players"]), f"{gap['tau']:.3g}", str(gap["responses"]),
+            f"{split['mean']:.3f}–{plug_in['mean']:.3f}",
+            *(f"[dim]{side['low']:.2f}–{side['high']:.2f}[/dim]" for side in (split, plug_in)),
+        )  # fmt: skip
+    console.print(table)
 
 
 def _rate(rate: dict[str, float]) -> str:
@@ -181,7 +205,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     words = {
         "anchor", "model", "rule", "network", "estimator", "oracle", "kind", "responses of", "win rate against",
-        "player",
+        "player", "measure",
     }  # fmt: skip
     for column in columns:
         table.add_column(

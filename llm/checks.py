@@ -13,6 +13,7 @@ from mnpo.llm.data.made import PREFIX
 from mnpo.llm.iterations import check_scopes, config_of, panel_of
 from mnpo.llm.oracles.panel import panels_of
 from mnpo.llm.preferences.recipes import check
+from mnpo.llm.stages.gaps import plans
 from mnpo.llm.stages.records import NO_PAIRS, NO_SPLITS, PREFERENCES
 from mnpo.llm.training.tasks import Task
 
@@ -104,7 +105,8 @@ def _iterations(config: Config) -> Iterator[Config]:
 
 def _check_evaluation(config: Config) -> None:
     trust = config.model.trust_remote_code
-    panels_of(config.judging.oracle, config.evaluation.eval_oracles, trust_remote_code=trust)
+    panels = panels_of(config.judging.oracle, config.evaluation.eval_oracles, trust_remote_code=trust)
+    plans(config.model, config.sampling, config.judging, config.update, config.evaluation, panels)
 
 
 def _check_eval_split(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The figure of a run: win rates, KL and loss across iterations."""
+"""The figure of a run: win rates, gaps, KL and loss across iterations."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
     rows = record["iterations"]
     if not rows:
         return []
-    figure = Figure(figsize=(12.5, 3.8), layout="constrained")
-    axes = figure.subplots(1, 4)
+    gaps = any(found for row in rows for found in row["gap"].values())
+    count = 5 if gaps else 4
+    figure = Figure(figsize=(3.125 * count, 3.8), layout="constrained")
+    axes = figure.subplots(1, count)
     axes[1].sharey(axes[0])
     for axis, rival in zip(axes, ("reference", "previous"), strict=False):
         _win_rates(axis, record, rival)
     _numbers(axes[2], record, "kl", "log π/π_ref of a response, mean (nats)")
     _numbers(axes[3], record, "loss", "loss at the end of the fit")
+    if gaps:
+        _brackets(axes[4], record)
     for axis in axes:
         axis.set_xlabel("iteration")
         axis.set_xticks(sorted({row["iteration"] for row in rows}))
@@ -94,6 +98,34 @@ def _win_rates(axis: Axes, record: Mapping[str, Any], rival: str) -> None:
         )  # fmt: skip
     axis.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
     axis.set_title(f"against the {rival} policy", fontsize=9)
+
+
+def _brackets(axis: Axes, record: Mapping[str, Any]) -> None:
+    """A band from split to plug-in for each player and oracle, with their intervals."""
+    rows, measures, taus = record["iterations"], [], []
+    for i, player in enumerate(record["players"]):
+        for j, oracle in enumerate(rows[0]["gap"]):
+            known = [(row["iteration"], row["gap"].get(oracle)) for row in rows if row["player"] == player]
+            found = [(t, gap) for t, gap in known if gap is not None]
+            if not found:
+                continue
+            at = [t for t, _ in found]
+            sides = {side: [gap[side]["mean"] for _, gap in found] for side in ("plug_in", "split")}
+            colour = _of(PALETTE, i if len(record["players"]) > 1 else j)
+            axis.fill_between(at, sides["split"], sides["plug_in"], color=colour, alpha=0.2, linewidth=0)
+            for side, means in sides.items():
+                reach = [
+                    [abs(gap[side][end] - gap[side]["mean"]) for _, gap in found] for end in ("low", "high")
+                ]
+                axis.errorbar(
+                    at, means, reach, color=colour, marker=_of(MARKERS, j), linestyle=_of(_LINES, j),
+                    markersize=4, linewidth=1.1, elinewidth=0.8, capsize=1.5,
+                )  # fmt: skip
+            measures += [gap["measure"] for _, gap in found]
+            taus += [gap["tau"] for _, gap in found]
+    axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    strengths = ", ".join(f"{tau:.3g}" for tau in dict.fromkeys(taus))
+    axis.set_title(f"{', '.join(dict.fromkeys(measures))} at τ = {strengths}, split to plug-in", fontsize=9)
 
 
 def _numbers(axis: Axes, record: Mapping[str, Any], name: str, title: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from mnpo.common.records import FileRecord, Record
-from mnpo.llm.stages.records import Interval
+from mnpo.llm.stages.records import Bracket, Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Iteration(Record):
         length: tokens of a held-out response, mean.
         ended: the share that the policy ended by itself.
         win_rate: opponent -> oracle -> the new policy's win rate, mean over held-out prompts.
+        gap: oracle -> a bracket of how far the policy is from an equilibrium, as `Evaluated` has it, or None.
         prompts: how many of those.
         pairs: how many the fit was trained on.
         steps: of the optimizer.
@@ -38,6 +39,7 @@ class Iteration(Record):
     length: float
     ended: float
     win_rate: dict[str, dict[str, Interval]]
+    gap: dict[str, Bracket | None]
     prompts: int
     pairs: int
     steps: int
@@ -65,6 +67,7 @@ class Iteration(Record):
             length=tested.length,
             ended=tested.ended,
             win_rate=tested.win_rate,
+            gap=tested.gap,
             prompts=tested.prompts,
             pairs=fitted.pairs["train"],
             steps=fitted.steps,

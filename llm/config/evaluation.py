@@ -23,6 +23,12 @@ class Evaluation(Section):
     )
     eval_oracles: dict[str, Any] = key({}, "name: oracle; oracle unless given", scope="run")
     eval_generations: int = key(1, "responses to each held-out prompt", least=1)
+    eval_gap: bool | None = key(
+        None,
+        "whether the duality gap is estimated: true, false, or where samples allow it and the oracle is on this "
+        "machine or gives rewards",
+    )
+    eval_tau: float | None = key(None, "the τ of that gap; the rule's unless given", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

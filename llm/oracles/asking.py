@@ -16,10 +16,13 @@ from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.base import TextOracle, check_answers
 from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.oracles.panel import Panel
-from mnpo.llm.oracles.questions import Questions, Slot, Texts, digests_of, distinct, slots_of
+from mnpo.llm.oracles.questions import AT_ONCE, Questions, Slot, Texts, digests_of, distinct, slots_of
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.storage.store import Digests, Kept, Places, Store
 from mnpo.numerics import Array
+
+#: Numbers of a member's win matrices that are looked at together.
+_NUMBERS = 2**21
 
 
 class Asking(NamedTuple):
@@ -56,10 +59,16 @@ def judge(
 
 
 class Judgments:
-    """What the members of a panel say of prompts' responses, read from the store for some prompts at a time."""
+    """What the members of a panel say of prompts' responses, read from the store for some prompts at a time.
+
+    Attributes:
+        at_once: prompts that a reader who keeps none of it may look at together.
+    """
 
     def __init__(self, texts: Texts, members: Sequence[_Member]) -> None:
         self._texts, self._members = texts, members
+        numbers = max((len(texts[0][1]) * member.own for member in members), default=1)
+        self.at_once = max(1, min(AT_ONCE, _NUMBERS // numbers))
 
     def between(self, start: int, stop: int) -> list[list[Judged]]:
         """Return what each member says of prompts `start` to `stop`."""
@@ -127,7 +136,7 @@ class _Member:
         wanted: Sequence[tuple[int, int]],
     ) -> None:
         self._oracle, self._weight, self._store = oracle, weight, store
-        self._own, self._responses = own, responses
+        self.own, self._responses = own, responses
         self._wanted: npt.NDArray[np.int64] = np.array(wanted, dtype=np.int64).reshape(-1, 2)
         self._slots: list[Slot] = slots_of(oracle, responses, wanted)
 
@@ -149,10 +158,10 @@ class _Member:
         if self._oracle.both_orders:
             chances = (answers[:, 0::2] + 1 - answers[:, 1::2]) / 2
         first, second = self._wanted.T
-        wins = np.full((len(answers), self._own, self._responses), np.nan)
+        wins = np.full((len(answers), self.own, self._responses), np.nan)
         wins[:, first, second] = chances
-        back = second < self._own
+        back = second < self.own
         wins[:, second[back], first[back]] = 1 - chances[:, back]
-        diagonal = np.arange(self._own)
+        diagonal = np.arange(self.own)
         wins[:, diagonal, diagonal] = 0.5
         return wins

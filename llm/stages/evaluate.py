@@ -10,22 +10,36 @@ from scipy.stats import t as student
 
 from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
-from mnpo.llm.config import REFERENCE, Compute, Data, Evaluation, Folders, Judging, Models, Prompts, Sampling
+from mnpo.llm.config import (
+    REFERENCE,
+    Compute,
+    Data,
+    Evaluation,
+    Folders,
+    Judging,
+    Models,
+    Prompts,
+    Sampling,
+    Update,
+)
 from mnpo.llm.data import schema
-from mnpo.llm.data.batches import Request
 from mnpo.llm.data.blocks import Blocks
 from mnpo.llm.data.formats import Text
 from mnpo.llm.data.prompts import Prompt, as_json, check_held_out, read_prompts
 from mnpo.llm.data.tables import TableWriter
+from mnpo.llm.models.folders import fingerprint
 from mnpo.llm.models.job import Job
-from mnpo.llm.oracles.asking import Asking, judge
+from mnpo.llm.oracles.asking import Asking, Judgments, judge
+from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.oracles.panel import Panel, panels_of
 from mnpo.llm.sampling.drawing import Responses, responses
 from mnpo.llm.sampling.responses import Sample
 from mnpo.llm.stages.annotate import answered_record
-from mnpo.llm.stages.records import HELD_OUT, Evaluated, Interval, Scored
+from mnpo.llm.stages.gaps import Gaps, Sides, plans
+from mnpo.llm.stages.log_ratios import log_ratios
+from mnpo.llm.stages.records import HELD_OUT, Evaluated, Interval
 from mnpo.llm.stages.sample import drawn_record
-from mnpo.llm.training.scores import log_probs
+from mnpo.llm.storage.mapped import let_go
 from mnpo.numerics import Array
 
 #: Confidence of the intervals.
@@ -43,6 +57,7 @@ def evaluate(
     prompts: Prompts,
     sampling: Sampling,
     judging: Judging,
+    update: Update,
     evaluation: Evaluation,
     compute: Compute,
     progress: Progress | None = None,
@@ -56,12 +71,13 @@ def evaluate(
         prompts: the held-out ones.
         sampling: how responses are drawn.
         judging: who judges, unless `evaluation` says.
+        update: its rule's τ is that of the game whose gap is estimated.
         evaluation: what is tested, against whom, under which oracles.
         compute: seed, device and precision.
         progress: called as the work goes on.
 
     Raises:
-        ValueError: fewer than two held-out prompts, or bad models or oracles.
+        ValueError: fewer than two held-out prompts, bad models or oracles, or a gap that cannot be estimated.
     """
     panels = panels_of(judging.oracle, evaluation.eval_oracles, trust_remote_code=model.trust_remote_code)
     job = Job.start(folders, model, compute, progress)
@@ -74,32 +90,61 @@ def evaluate(
     policy = evaluation.eval_model or (str(trained) if trained.is_dir() else model.model_name_or_path)
     rivals = _opponents(model, evaluation)
     count = evaluation.eval_generations
+    wanted = plans(model, sampling, judging, update, evaluation, panels)
     homes = {"policy": job.find(policy)} | {name: job.find(named) for name, named in rivals.items()}
     reference = job.find(model.reference)
-    found = {
-        name: responses(job, sampling, data.max_length, name, home, tokenizer, asked, STREAM, count)
-        for name, home in homes.items()
-    }
-    chances, taken = _chances(job, panels, asked, list(found.values()), count)
-    win_rate = {
-        rival: {name: interval(_means(wins, place, count)) for name, wins in chances.items()}
-        for place, rival in enumerate(rivals, start=1)
-    }
+
+    def drawn(name: str, home: Path, stream: str) -> Responses:
+        return responses(job, sampling, data.max_length, name, home, tokenizer, asked, stream, count)
+
+    found = {name: drawn(name, home, STREAM) for name, home in homes.items()}
+    roles, again = _independent(homes, reference, [name for plan in wanted.values() for name in plan.others])
+    more = {name: drawn(name, home, f"{STREAM}-{name}") for name, home in again.items()} if wanted else {}
+    everybody = found | more
     own = found["policy"]
-    ratios, scored = _log_ratios(job, homes["policy"], reference, asked, own.samples)
+    scored_of = [own, everybody[roles[REFERENCE]]] if wanted else [own]
+    ratios, scored = log_ratios(job, homes["policy"], reference, asked, scored_of)
+    place = {name: range(k * count, (k + 1) * count) for k, name in enumerate(everybody)}
+    gaps = {
+        name: Gaps(
+            plan,
+            Sides(place["policy"], place[roles[REFERENCE]], {who: place[roles[who]] for who in plan.others}),
+            ratios,
+        )
+        for name, plan in wanted.items()
+    }
+    texts = _texts(asked, list(everybody.values()))
+    judged = {
+        name: _ask(job, panel, texts, count, len(rivals), gaps.get(name)) for name, panel in panels.items()
+    }
+
+    sizes = count, len(rivals)
 
     def write() -> Evaluated:
+        rates = {
+            name: means
+            for panel, (said, _) in judged.items()
+            for name, means in _read(panel, panels[panel], said, len(asked), sizes, gaps.get(panel)).items()
+        }
+        own_ratios = ratios[:, :count]
         record = Evaluated(
             model=str(homes["policy"]),
             folder=str(job.home / HELD_OUT),
             prompts=len(asked),
-            win_rate=win_rate,
+            win_rate={
+                rival: {name: interval(means[k]) for name, means in rates.items()}
+                for k, rival in enumerate(rivals)
+            },
             length=own.length,
             ended=own.ended,
-            kl=float(ratios.mean()),
-            kl_error=float(ratios.mean(1).std(ddof=1) / np.sqrt(len(ratios))),
-            models=[drawn_record(name, homes[name], drawn) for name, drawn in found.items()],
-            oracles=[answered_record(asking) for asking in taken],
+            kl=float(own_ratios.mean()),
+            kl_error=float(own_ratios.mean(1).std(ddof=1) / np.sqrt(len(asked))),
+            gap={
+                name: gaps[name].bracket(np.random.default_rng(compute.seed)) if name in gaps else None
+                for name in panels
+            },
+            models=[drawn_record(name, (homes | again)[name], one) for name, one in everybody.items()],
+            oracles=[answered_record(asking) for _, taken in judged.values() for asking in taken],
             scores=scored,
         )
         _write(job.home / HELD_OUT, asked, {name: drawn.samples for name, drawn in found.items()})
@@ -129,10 +174,34 @@ def _opponents(model: Models, evaluation: Evaluation) -> Mapping[str, str]:
     return {REFERENCE: model.reference, "previous": model.model_name_or_path, **others}
 
 
-def _chances(
-    job: Job, panels: Mapping[str, Panel], asked: Sequence[Prompt], everybody: Sequence[Responses], count: int
-) -> tuple[dict[str, Array], list[Asking]]:
-    """Return the policy's win probabilities by oracle, (prompts, K, K · policies), and what asking took."""
+def _independent(
+    homes: Mapping[str, Path], reference: Path, others: Sequence[str]
+) -> tuple[dict[str, str], dict[str, Path]]:
+    """Say whose responses a gap is estimated from.
+
+    Models of the same content that draw under the same name give the same responses, and a response must not meet
+    itself: all but the first draw again.
+
+    Returns:
+        The reference's and the other players' names -> a name of `homes` or of those that draw again; and these.
+    """
+    roles: dict[str, str] = {}
+    again: dict[str, Path] = {}
+    seen = {fingerprint(homes["policy"])}
+    for role, home in {REFERENCE: reference, **{name: homes[name] for name in others}}.items():
+        content = fingerprint(home)
+        there = [name for name, one in homes.items() if name != "policy" and fingerprint(one) == content]
+        if there and content not in seen:
+            roles[role] = there[0]
+        else:
+            roles[role] = f"{role}-again"
+            again[roles[role]] = home
+        seen.add(content)
+    return roles, again
+
+
+def _texts(asked: Sequence[Prompt], everybody: Sequence[Responses]) -> Blocks[tuple[Text, list[str]]]:
+    """Prompts with everybody's responses, the policy's first."""
 
     def read(start: int, stop: int) -> list[tuple[Text, list[str]]]:
         said = [found.samples[start:stop] for found in everybody]
@@ -141,55 +210,86 @@ def _chances(
             for prompt, *one in zip(asked[start:stop], *said, strict=True)
         ]
 
-    texts = Blocks(len(asked), read)
-    # An oracle of pairs is asked about responses one to one; rewards compare all of them at no cost.
-    meetings = [(k, count * rival + k) for rival in range(1, len(everybody)) for k in range(count)]
-    chances: dict[str, Array] = {}
-    taken: list[Asking] = []
-    for name, panel in panels.items():
-        judged, asking = judge(job, panel, texts, count, meetings)
-        taken += asking
-        rows = [
-            [one.matrix(count) for one in answers]
-            for start in range(0, len(asked), _AT_ONCE)
-            for answers in judged.between(start, start + _AT_ONCE)
-        ]
-        parts = [np.array(matrices) for matrices in zip(*rows, strict=True)]
-        weights = [member.weight for member in panel.members]
-        chances[name] = np.sum([w * part for w, part in zip(weights, parts, strict=True)], axis=0)
-        if len(parts) > 1:
-            members = [f"{name}/{member.oracle.name}" for member in panel.members]
-            chances |= dict(zip(members, parts, strict=True))
-    return chances, taken
+    return Blocks(len(asked), read)
 
 
-def _means(wins: Array, rival: int, count: int) -> Array:
-    """Each prompt's mean win rate against a rival's responses, of those that met: (prompts,)."""
-    block = wins[:, :, count * rival : count * (rival + 1)]
-    return np.asarray(np.nanmean(block, axis=(1, 2)))
+def _ask(
+    job: Job,
+    panel: Panel,
+    texts: Blocks[tuple[Text, list[str]]],
+    count: int,
+    rivals: int,
+    gap: Gaps | None,
+) -> tuple[Judgments, list[Asking]]:
+    """Have a panel judge who meets whom; win matrices have a row for every response where there is a gap."""
+    meetings = set(_one_to_one(count, rivals))
+    if gap is None:
+        return judge(job, panel, texts, count, sorted(meetings))
+    return judge(job, panel, texts, len(texts[0][1]), sorted(meetings | gap.meetings()))
 
 
-def _log_ratios(
-    job: Job, policy: Path, reference: Path, prompts: Sequence[Prompt], answers: Sequence[Sequence[Sample]]
-) -> tuple[Array, list[Scored]]:
-    """Return log π/π_ref of every response, (prompts, K), and what was scored."""
-    requests: list[Request] = [
-        (prompt.ids, answer.ids) for prompt, found in zip(prompts, answers, strict=True) for answer in found
-    ]
-    parts, records = [], []
-    for name, folder in (("policy", policy), (REFERENCE, reference)):
-        found = log_probs(job, name, folder, requests)
-        parts.append(found.values)
-        records.append(
-            Scored(
-                anchor=name,
-                model=str(folder),
-                scored=found.scored,
-                reused=found.reused,
-                seconds=found.seconds,
-            )
-        )
-    return (parts[0] - parts[1]).reshape(len(prompts), -1), records
+def _one_to_one(count: int, rivals: int) -> list[tuple[int, int]]:
+    """Which of the policy's and a rival's responses meet for a win rate, where that costs a question."""
+    return [(k, count * rival + k) for rival in range(1, rivals + 1) for k in range(count)]
+
+
+def _read(
+    name: str,
+    panel: Panel,
+    judged: Judgments,
+    prompts: int,
+    sizes: tuple[int, int],
+    gap: Gaps | None,
+) -> dict[str, Array]:
+    """Read what a panel says, some prompts at a time, and hand it on to the gap.
+
+    Args:
+        name: of the panel.
+        panel: who judges.
+        judged: what they say.
+        prompts: how many.
+        sizes: K, and how many rivals.
+        gap: what gathers its estimates, where there is one.
+
+    Returns:
+        Win rates by oracle, (rivals, prompts): the panel's, and where it has several members theirs. Those of an
+        oracle of pairs are of responses one to one, so that they are the same with a gap and without; rewards
+        compare all.
+    """
+    names = [name]
+    if len(panel.members) > 1:
+        names += [f"{name}/{member.oracle.name}" for member in panel.members]
+    found: dict[str, list[Array]] = {one: [] for one in names}
+    start = 0
+    while start < prompts:
+        rows = judged.between(start, min(prompts, start + judged.at_once))
+        by_member = list(zip(*rows, strict=True))
+        parts = [np.array([_met(one, *sizes) for one in said]) for said in by_member]  # (prompts, K, N) each
+        mean = np.sum([said[0].weight * part for said, part in zip(by_member, parts, strict=True)], axis=0)
+        for one, wins in zip(names, [mean, *parts], strict=False):
+            found[one].append(_means(wins, *sizes))
+        if gap is not None:
+            gap.add(start, by_member)
+        start += len(rows)
+        let_go()
+    return {one: np.concatenate(blocks, axis=1) for one, blocks in found.items()}
+
+
+def _met(judged: Judged, count: int, rivals: int) -> Array:
+    """Return the policy's win probabilities, (K, K · policies), NaN where responses do not meet for a win rate."""
+    wins = judged.matrix(count)[:count, : count * (rivals + 1)]
+    if judged.rewards is not None:
+        return wins
+    kept = np.full_like(wins, np.nan)
+    first, second = np.array(_one_to_one(count, rivals)).T
+    kept[first, second] = wins[first, second]
+    return kept
+
+
+def _means(wins: Array, count: int, rivals: int) -> Array:
+    """Each prompt's mean win rate against each rival's responses, of those that met: (rivals, prompts)."""
+    blocks = np.split(wins, rivals + 1, axis=2)[1:]
+    return np.array([np.nanmean(block, axis=(1, 2)) for block in blocks])
 
 
 def _write(

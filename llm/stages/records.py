@@ -281,6 +281,30 @@ class Interval(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bracket(Record):
+    """A gap that is known from samples, from both sides (docs/concepts.md, (16)).
+
+    Attributes:
+        measure: "duality gap" (of two players who are alike), "NashConv" (of more), or "exploitability" (of one
+            player among others).
+        plug_in: too high in the mean, as far as the best response is among the responses.
+        split: too low in the mean.
+        tau: the KL strength of the game.
+        players: how many play it, n.
+        responses: K, of the policy to each prompt, and as many of the reference and of each opponent.
+        effective: on how many of the 2K responses the estimated best response rests, mean over prompts.
+    """
+
+    measure: str
+    plug_in: Interval
+    split: Interval
+    tau: float
+    players: int
+    responses: int
+    effective: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluated(FileRecord):
     """What `evaluate` leaves.
 
@@ -292,6 +316,7 @@ class Evaluated(FileRecord):
         length: tokens of its responses, mean.
         ended: the share that it ended by itself.
         kl, kl_error: the mean of log π/π_ref over its responses in nats, and its standard error.
+        gap: oracle -> `Bracket`, how far the policy is from an equilibrium; None where that is not estimated.
         models, oracles, scores: what was drawn, asked and scored.
     """
 
@@ -305,6 +330,7 @@ class Evaluated(FileRecord):
     ended: float
     kl: float
     kl_error: float
+    gap: dict[str, Bracket | None]
     models: list[Drawn]
     oracles: list[Answered]
     scores: list[Scored]

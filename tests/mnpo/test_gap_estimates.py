@@ -149,7 +149,7 @@ def test_one_player_against_others(group: int) -> None:
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
-    """Few prompts, where percentiles alone hold it in 91 of 100 cases."""
+    """Few prompts, where percentiles alone hold it in 90 of 100 cases."""
     rng = np.random.default_rng(0)
     low, high = bootstrap(rng.random((2000, 8)), rng)
     assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.015)
