@@ -62,6 +62,12 @@ def test_players_move_towards_what_they_are_paid_for(base: Path, tmp_path: Path)
     assert kind["gruff"]["kind"].low > 0.55
     assert gruff["kind"]["gruff"].low > 0.55
     assert gruff["reference"]["gruff"].low > 0.5
+    # Each has its exploitability under its own oracle, and no gap under another player's.
+    for row, other in zip(record.iterations, ("gruff", "kind"), strict=True):
+        gap = row.gap[row.player]
+        assert gap is not None
+        assert (gap.measure, gap.players, row.gap[other]) == ("exploitability", 2, None)
+        assert gap.split.mean < gap.plug_in.mean
 
 
 def test_external_anchors_and_given_pairs_are_used(base: Path, tmp_path: Path) -> None:
@@ -88,13 +94,18 @@ def test_annotators_of_a_population_are_told_apart(base: Path, tmp_path: Path) -
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in made.prompts(20)))
     arguments = (
-        f"oracle={oracle}", "group_size=3", "num_generations=6", "iterations=1", f"prompt_dataset_name={file}",
+        f"oracle={oracle}", "group_size=3", "num_generations=6", "eval_generations=8", "iterations=1",
+        f"prompt_dataset_name={file}",
     )  # fmt: skip
     record = run(base, tmp_path / "run", *arguments)
     rates = record.iterations[0].win_rate["reference"]
     assert set(rates) == {"people", "people/plain", "people/formal", "people/playful"}
     mean = sum(w * rates[f"people/{m['name']}"].mean for w, m in zip((5, 4, 3), members, strict=True)) / 12
     assert rates["people"].mean == pytest.approx(mean)
+    gap = record.iterations[0].gap["people"]
+    assert gap is not None
+    assert (gap.measure, gap.players, gap.responses) == ("NashConv", 4, 8)
+    assert gap.plug_in.high > 0
     file.write_text(file.read_text() + '{"prompt": "One more?"}\n')
     with pytest.raises(ValueError, match=r"the content of data prompt_dataset_name"):
         run(base, tmp_path / "run", *arguments)
