@@ -67,7 +67,7 @@ def test_players_move_towards_what_they_are_paid_for(base: Path, tmp_path: Path)
         gap = row.gap[row.player]
         assert gap is not None
         assert (gap.measure, gap.players, row.gap[other]) == ("exploitability", 2, None)
-        assert gap.split.mean < gap.plug_in.mean
+        assert -0.05 < gap.split.low < gap.plug_in.high < 0.3
 
 
 def test_external_anchors_and_given_pairs_are_used(base: Path, tmp_path: Path) -> None:
