@@ -19,7 +19,7 @@ import numpy as np
 
 from mnpo.games import Game
 from mnpo.implicit import equilibrium_around
-from mnpo.newton import Places
+from mnpo.newton import Flags, Places
 from mnpo.numerics import Array, logsumexp, normalise_log
 from mnpo.oracles import Oracle, Pairwise
 from mnpo.pairwise_newton import pairwise_equilibria
@@ -44,9 +44,9 @@ class Credits(NamedTuple):
     effective: Array
 
     @property
-    def collapsed(self) -> Array:
+    def collapsed(self) -> Flags:
         """(X,), whether the weights of a prompt have collapsed on fewer than two responses' worth."""
-        return self.effective < FEWEST_EFFECTIVE
+        return np.asarray(self.effective < FEWEST_EFFECTIVE)
 
 
 def sample_game(

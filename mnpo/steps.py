@@ -96,6 +96,7 @@ class Step:
             return normalise_log(logits)
         if self._feedback is None:
             return self._implicit(logits)
+        assert self._strength is not None
         learnt = getattr(self._feedback, "implicit", None)
         if learnt is None:
             raise ValueError(
