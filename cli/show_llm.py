@@ -240,6 +240,12 @@ def crosscheck(record: dict[str, Any]) -> None:
                 escape(row["rule"]), row["policy"], row["estimator"], bias, slope, share, _agrees(row)
             )
         console.print(table)
+        for row in record["errors"]:
+            if row["bias_by_responses"]:
+                by_size = ", ".join(f"{bias:.1e} ({size})" for size, bias in row["bias_by_responses"].items())
+                console.print(
+                    f"[dim]{escape(row['rule'])}, {row['policy']}: bias by number of responses {by_size}[/dim]"
+                )
         console.print(
             "[dim]m: pairs for each context; bias: total variation of what infinitely many teach to the rule's "
             "update; slope: of the error against that in m, on log axes, with its standard error; of the way: how "

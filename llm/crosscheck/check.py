@@ -128,6 +128,8 @@ def _check(
             raise ValueError(f"rule {case.label} has numbers that differ between players")
         if case.game.batch_shape:
             raise ValueError(f"{case.game_name} is a batch of games; networks play one")
+        if feedback == "sampled" and case.rule.implicit is not None and case.slots > 1:
+            raise ValueError(f"rule {case.label} is taught by samples to players who are alike only")
         if feedback == "sampled" and case.game.player_matrices() is None:
             raise ValueError(
                 f"{case.game_name}: sampled feedback needs pairwise payoffs (pairwise oracles, or two players)"
@@ -170,7 +172,8 @@ def _sampled(
     rows, errors = label_steps(positions, place, labels, seed, tell)
     found: Found = {"rows": rows, "errors": errors, "curves": []}
     if steps:
-        name = "third" if "third" in usable(place, len(case.rule.advantage)) else "win-rate"
+        names = usable(place, len(case.rule.advantage))
+        name = next(name for name in ("third", "win-rate", "sample-game") if name in names)
         lesson = Labels(name, max(labels), np.random.default_rng([seed, steps]))
         last, curve = _trajectory(positions, case, lesson, steps, lambda done: tell(done, steps))
         known = {"estimator": name, "labels": max(labels)}

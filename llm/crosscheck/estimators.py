@@ -8,20 +8,27 @@ way in which two responses met, with how often as its weight: for a squared loss
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import multinomial
 
 from mnpo.choices import choose
 from mnpo.games import Game
-from mnpo.llm.crosscheck.executor import Part, Rows, row
+from mnpo.implicit import equilibrium_around
+from mnpo.llm.crosscheck.executor import Around, Part, Rows, row
 from mnpo.llm.crosscheck.finite import ResponseSet
 from mnpo.llm.oracles.judged import Judged
+from mnpo.llm.preferences.implicit import credited
 from mnpo.llm.preferences.pairing import AdvantagePart, Pair, Recipe, make_pairs
-from mnpo.numerics import Array
+from mnpo.numerics import Array, normalise_log
+from mnpo.oracles import Pairwise
 from mnpo.rules import LABEL_GAP
+from mnpo.sample_game import LEFT_OUT
 
 IntArray = npt.NDArray[np.int64]
 
@@ -48,6 +55,7 @@ ESTIMATORS = {
     "third": Estimator("third", "sampled", "win-rate", 8, "third"),
     "win-rate": Estimator("iid", "sampled", "win-rate", 8, None),
     "best-worst": Estimator("best-worst", "hard", "label", 4, None),
+    "sample-game": Estimator("all", "soft", "win-rate", 8, None),
 }
 
 #: Draws of the opponents for each group of K.
@@ -88,8 +96,13 @@ class Labels:
         for x, matrix in enumerate(matrices):
             met: dict[tuple[int, int], Array] = {}
             left = self._count
+            if self._name == "sample-game":
+                groups = self._games(matrix, own[x], _around(parts), player, x)
+            else:
+                against = [(part.weight, part.at[:, x]) for part in parts]
+                groups = iter(lambda: self._group(matrix, own[x], against, player), None)  # noqa: B023
             while left > 0:
-                drawn, pairs = self._group(matrix, own[x], [(w, at[:, x]) for w, at in parts], player)
+                drawn, pairs = next(groups)
                 for pair in pairs[:left]:
                     y, z = int(drawn[pair.chosen]), int(drawn[pair.rejected])
                     wins = [pair.numbers.get(f"win_{side}", 0.0) for side in ("chosen", "rejected")]
@@ -104,8 +117,22 @@ class Labels:
                     rows.append(row(responses, x, y, z, weight=float(count), **numbers))
         return rows
 
+    def _games(
+        self, matrix: Array, own: Array, around: Around, player: int, context: int
+    ) -> Iterator[tuple[IntArray, list[Pair]]]:
+        """Draw groups of responses enough for m pairs, and credit the pairs of each by its sample game."""
+        size = self._how.drawn
+        count = -(-self._count // (size * (size - 1) // 2))
+        drawn = self._rng.choice(own.size, (count, size), p=own)
+        weights = around.log_reference[player, context] - np.log(own)
+        judged = [[Judged(1.0, wins=matrix[np.ix_(group, group)])] for group in drawn]
+        recipe = replace(_recipe(self._name, ()), strength=around.strength)
+        credits = credited(recipe, judged, weights[drawn]).advantages
+        for group, said, credit in zip(drawn, judged, credits, strict=True):
+            yield group, make_pairs(recipe, said, self._rng, credit)
+
     def _group(
-        self, matrix: Array, own: Array, parts: Sequence[Part], player: int
+        self, matrix: Array, own: Array, parts: Sequence[tuple[float, Array]], player: int
     ) -> tuple[IntArray, list[Pair]]:
         """Draw responses, ask about them, and pair them."""
         count = self._how.drawn
@@ -128,7 +155,9 @@ class Labels:
         return everyone, make_pairs(recipe, [Judged(1.0, wins=wins)], self._rng)
 
 
-def limit(name: str, game: Game, player: int, own: Array, parts: Sequence[Part]) -> Array:
+def limit(
+    name: str, game: Game, player: int, own: Array, parts: Sequence[Part], drawn: int | None = None
+) -> Array:
     """Return the advantage that infinitely many labels teach, (X, A), up to a constant for each context.
 
     Args:
@@ -137,6 +166,7 @@ def limit(name: str, game: Game, player: int, own: Array, parts: Sequence[Part])
         player: i.
         own: (X, A), the policy that responses are drawn from.
         parts: what the rule credits.
+        drawn: K of the sample game; the estimator's own unless given.
 
     Raises:
         ValueError: payoffs that are not pairwise.
@@ -145,9 +175,38 @@ def limit(name: str, game: Game, player: int, own: Array, parts: Sequence[Part])
     matrices = _matrices(game, player)
     if name == "label":
         return np.einsum("xyz,xz->xy", matrices, own)
+    if name == "sample-game":
+        around = _around(parts)
+        count = (drawn or ESTIMATORS[name].drawn) - 2
+        logs = zip(matrices, own, around.log_reference[player], strict=True)
+        return np.stack([_expected(*one, around.strength, count) for one in logs])
     if name != "best-worst":
-        return np.asarray(sum(weight * game.win_probabilities(at)[player] for weight, at in parts))
+        return np.asarray(sum(part.weight * game.win_probabilities(part.at)[player] for part in parts))
     return np.stack([_best_and_worst(matrix, policy) for matrix, policy in zip(matrices, own, strict=True)])
+
+
+def _expected(matrix: Array, own: Array, log_reference: Array, strength: float, others: int) -> Array:
+    """The mean win rate of each response against the equilibria of `others` draws, (A,).
+
+    The pair is not among the others, so that what its responses are credited with does not depend on the pair. All
+    counts of the others are gone through, each as likely as it is.
+    """
+    size = own.size
+    if comb(others + size - 1, size - 1) > _MOST_GROUPS:
+        raise TooMany(f"{others} draws of {size} responses are too many to go through")
+    bars = np.array(list(itertools.combinations(range(others + size - 1), size - 1)))
+    ends = np.hstack([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), others + size - 1)])
+    counts = np.diff(ends, axis=1) - 1
+    likely = multinomial.pmf(counts, others, own)
+    logs = np.where(counts > 0, np.log(np.maximum(counts, 1)) + log_reference - np.log(own), LEFT_OUT)
+    game = Game(Pairwise(np.broadcast_to(matrix, (len(counts), size, size))))
+    found = equilibrium_around(game, normalise_log(logs)[0][None], np.array([1 / strength])).log_policies[0]
+    return np.asarray(matrix @ (likely @ np.exp(found)))
+
+
+def _around(parts: Sequence[Part]) -> Around:
+    (found,) = (part.around for part in parts if part.around is not None)
+    return found
 
 
 def _best_and_worst(matrix: Array, own: Array) -> Array:

@@ -10,18 +10,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from mnpo.games import Game
+from mnpo.implicit import equilibrium_around
 from mnpo.llm.config import resolve
 from mnpo.llm.crosscheck.finite import NETWORKS, ResponseSet, make_network
 from mnpo.llm.models.loading import load_model
 from mnpo.llm.stages.registry import run_here
 from mnpo.numerics import Array, normalise_log
-from mnpo.rules import Ahead, External, GeometricMixture, Opponents, Own, Reference, UpdateRule, WinRate
+from mnpo.rules import Ahead, Anchors, External, Next, Opponents, Own, Reference, UpdateRule, WinRate
 
 Rows = list[dict[str, Any]]
 
@@ -71,8 +72,19 @@ class Position:
         return Position((profile, *self.history)[:depth], self.references, self.externals)
 
 
-#: A coefficient, and the policies (p, X, A) that the win rate is against.
-Part = tuple[float, Array]
+class Around(NamedTuple):
+    """What an implicit step is solved around: log ν, (p, X, A), and the factor on win rates."""
+
+    log_reference: Array
+    strength: float
+
+
+class Part(NamedTuple):
+    """A coefficient, the policies (p, X, A) that win rates are against, and what gave them in an implicit step."""
+
+    weight: float
+    at: Array
+    around: Around | None = None
 
 
 class Lesson(Protocol):
@@ -104,7 +116,7 @@ class Exact:
         self, game: Game, responses: ResponseSet, player: int, own: Array, parts: Sequence[Part]
     ) -> Rows:
         """See `Lesson`."""
-        credit = sum(weight * game.win_probabilities(at)[player] for weight, at in parts)
+        credit = sum(part.weight * game.win_probabilities(part.at)[player] for part in parts)
         assert isinstance(credit, np.ndarray)
         first, second = np.triu_indices(responses.responses, 1)
         return [
@@ -247,24 +259,41 @@ class Executor:
         return met
 
     def parts(self, game: Game, rule: UpdateRule, position: Position, lesson: Lesson) -> list[Part]:
-        """Return what a rule credits, at the networks' policies; a step ahead is taken by networks as well."""
+        """Return what a rule credits, at the networks' policies; a step ahead is taken by networks as well.
+
+        Raises:
+            ValueError: a rule that credits other win rates beside that at its next policies.
+        """
         parts: list[Part] = []
         for credit, coefficient in rule.advantage:
             weight = float(np.asarray(coefficient).flat[0])
             if isinstance(credit, WinRate):
-                parts.append((weight, np.exp(position.log_policies(credit.lag))))
+                parts.append(Part(weight, np.exp(position.log_policies(credit.lag))))
             elif isinstance(credit.point, Ahead):
                 ahead = self.update(game, credit.point.rule, position, lesson)
-                parts.append((weight, np.exp(np.stack([policy.log_policy for policy in ahead]))))
+                parts.append(Part(weight, np.exp(np.stack([policy.log_policy for policy in ahead]))))
+            elif isinstance(credit.point, Next):
+                if len(rule.advantage) > 1:
+                    raise ValueError(f"rule {rule.name}: an implicit step is checked by itself only")
+                eta = float(np.asarray(rule.eta).flat[0])
+                log_reference = normalise_log(_mixture(rule.anchors, position))[0]
+                around = Around(log_reference, eta * weight)
+                parts.append(Part(weight, _next(game, around), around))
             else:
-                parts.append((weight, normalise_log(_mixture(credit.point, position))[1]))
+                parts.append(Part(weight, normalise_log(_mixture(credit.point.anchors, position))[1]))
         return parts
 
 
-def _mixture(point: GeometricMixture, position: Position) -> Array:
+def _next(game: Game, around: Around) -> Array:
+    """The equilibrium with the anchors' mixture as reference and one over the strength as τ, (p, X, A)."""
+    tau = np.full(len(around.log_reference), 1 / around.strength)
+    return np.exp(equilibrium_around(game.by_matrix(), around.log_reference, tau).log_policies)
+
+
+def _mixture(anchors: Anchors, position: Position) -> Array:
     """Σ_k λ_k log μ_k at the networks' policies, (p, X, A), not normalised; apart from the table's own."""
     total = np.zeros_like(position.log_policies())
-    for anchor, share in point.anchors:
+    for anchor, share in anchors:
         weight = float(np.asarray(share).flat[0])
         match anchor:
             case Reference():

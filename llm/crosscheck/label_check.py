@@ -13,10 +13,12 @@ import numpy as np
 
 from mnpo.gaps import nash_conv
 from mnpo.llm.crosscheck.estimators import ESTIMATORS, Labels, TooMany, limit
-from mnpo.llm.crosscheck.executor import Exact
+from mnpo.llm.crosscheck.executor import Exact, Part
 from mnpo.llm.crosscheck.positions import Place, Positions, distance, distances, outside, policies
 from mnpo.numerics import Array
 
+#: Responses to a prompt for which the bias of the sample game is told.
+SIZES = (4, 8, 16, 32)
 #: Repetitions without which nothing is said.
 _FEWEST = 8
 #: How many standard errors a right answer may be off: once in thousands by chance.
@@ -41,7 +43,8 @@ def label_steps(
         Rows, one for each estimator and m, and for each estimator what became of its error: `tv_limit` by m (mean
         total variation to what infinitely many labels teach), `slope` of its logarithm in log m (mean over contexts
         and players) with `slope_error`; `progress`, how far the step with most labels went along the way to the
-        limit, 1 in expectation, with `progress_error`; `bias`, the distance of the limit to the rule's own step.
+        limit, 1 in expectation, with `progress_error`; `bias`, the distance of the limit to the rule's own step;
+        of the sample game `bias_by_responses`, the same by K.
     """
     executor, rule = positions.executor, place.case.rule
     parts = executor.parts(place.game, rule, place.position, Exact())
@@ -87,9 +90,13 @@ def label_steps(
             )
         rows[-1]["agrees"] = agrees
         bias, moved = distance(exact, aim), distance(start, exact)
+        by_size = None
+        if name == "sample-game":
+            by_size = {str(size): _bias(place, parts, start, exact, size) for size in SIZES}
         errors.append(
             {
                 "estimator": name, "labels": list(labels), "bias": bias, "unbiased": bias < 0.01 * moved,
+                "bias_by_responses": by_size,
                 "tv_limit": [distance(aim, step) for step in found], "slope": slope, "slope_error": slope_error,
                 "tv_limit_table": [float(values.mean()) for values in on_table] or None,
                 "slope_table": _slope(labels, np.stack(on_table))[0] if on_table else None,
@@ -101,8 +108,16 @@ def label_steps(
 
 def usable(place: Place, parts: int) -> list[str]:
     """Return the estimators that a rule with so many parts of its advantage can be taught by."""
-    names = [name for name in ESTIMATORS if name != "third" or parts == 1]
+    if place.case.rule.implicit is not None:
+        return ["sample-game"] if place.case.slots == 1 else []
+    names = [name for name in ESTIMATORS if name != "sample-game" and (name != "third" or parts == 1)]
     return [name for name in names if place.case.credits_current or ESTIMATORS[name].target == "win-rate"]
+
+
+def _bias(place: Place, parts: Sequence[Part], start: Array, exact: Array, size: int) -> float:
+    """How far the limit of a sample game with so many responses is from the rule's own step."""
+    taught = [limit("sample-game", place.game, i, own, parts, size) for i, own in enumerate(start)]
+    return distance(exact, place.table_step(np.stack(taught)))
 
 
 def _slope(labels: Sequence[int], errors: Array) -> tuple[float, float]:

@@ -10,15 +10,19 @@ import pytest
 import torch
 from crosscheck_cases import cases
 
+import mnpo.llm.crosscheck.executor
 import mnpo.llm.training.collator
 import mnpo.llm.training.columns
 import mnpo.llm.training.scores
 from mnpo import UpdateRule
+from mnpo.implicit import ImplicitStep
 from mnpo.llm.config import CURRENT, REFERENCE
 from mnpo.llm.crosscheck.check import crosscheck
-from mnpo.llm.crosscheck.executor import Executor, Position
+from mnpo.llm.crosscheck.executor import Executor, Part, Position
 from mnpo.llm.crosscheck.finite import NETWORKS
 from mnpo.llm.training.anchors import anchor_weights
+from mnpo.numerics import normalise_log
+from mnpo.rules import Own
 from mnpo.steps import Blend, Step
 
 Change = Callable[[pytest.MonkeyPatch], None]
@@ -63,7 +67,7 @@ def _external_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def _no_half_step(patch: pytest.MonkeyPatch) -> None:
     def current(self: Any, game: Any, rule: Any, position: Position, lesson: Any) -> Any:
-        return [(1.0, np.exp(position.log_policies()))]
+        return [Part(1.0, np.exp(position.log_policies()))]
 
     patch.setattr(Executor, "parts", current)
 
@@ -112,20 +116,64 @@ def _table_lags(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Blend, "__init__", reversed_lags)
 
 
-CHANGES: dict[Change, str] = {
-    **dict.fromkeys(
-        (_doubled_target, _swapped_weights, _forgotten_past, _wrong_sign, _no_end), "td-mnpo:players=3"
-    ),
-    **dict.fromkeys((_table_doubled, _table_sign, _table_lags), "td-mnpo:players=3"),
-    _opponents_forgotten: "mwu:players=2",
-    _external_forgotten: "eo-mnpo",
-    _no_half_step: "egpo",
-}
+def _network_solves_twice_as_strong(patch: pytest.MonkeyPatch) -> None:
+    right = mnpo.llm.crosscheck.executor._next
+    patch.setattr(
+        mnpo.llm.crosscheck.executor,
+        "_next",
+        lambda game, around: right(game, around._replace(strength=2 * around.strength)),
+    )
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_rule_changed_in_one_executor_is_caught(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = cases(CHANGES[change], game="rps:contexts=2")
+def _network_forgets_the_reference(patch: pytest.MonkeyPatch) -> None:
+    right = mnpo.llm.crosscheck.executor._mixture
+    patch.setattr(
+        mnpo.llm.crosscheck.executor, "_mixture", lambda anchors, position: right(((Own(), 1.0),), position)
+    )
+
+
+def _table_solves_twice_as_strong(patch: pytest.MonkeyPatch) -> None:
+    right = ImplicitStep.__init__
+    patch.setattr(ImplicitStep, "__init__", lambda self, game, strength: right(self, game, 2 * strength))
+
+
+def _table_takes_an_explicit_step(patch: pytest.MonkeyPatch) -> None:
+    """The win rate at π^t in the place of that at π^{t+1}, which is INPO."""
+
+    def explicit(self: Any, logits: Any) -> Any:
+        now = normalise_log(logits)[1]
+        return normalise_log(logits + self._strength * self._game.win_probabilities(now))
+
+    patch.setattr(ImplicitStep, "__call__", explicit)
+
+
+_TD, _PROX = "td-mnpo:players=3", "prox"
+CHANGES: list[tuple[Change, str]] = [
+    (_doubled_target, _TD),
+    (_swapped_weights, _TD),
+    (_forgotten_past, _TD),
+    (_wrong_sign, _TD),
+    (_no_end, _TD),
+    (_table_doubled, _TD),
+    (_table_sign, _TD),
+    (_table_lags, _TD),
+    (_opponents_forgotten, "mwu:players=2"),
+    (_external_forgotten, "eo-mnpo"),
+    (_no_half_step, "egpo"),
+    (_swapped_weights, _PROX),
+    (_wrong_sign, _PROX),
+    (_network_solves_twice_as_strong, _PROX),
+    (_network_forgets_the_reference, _PROX),
+    (_table_solves_twice_as_strong, _PROX),
+    (_table_takes_an_explicit_step, _PROX),
+]
+
+
+@pytest.mark.parametrize(("change", "rule"), CHANGES)
+def test_a_rule_changed_in_one_executor_is_caught(
+    change: Change, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = cases(rule, game="rps:contexts=2")
     change(monkeypatch)
     record = crosscheck(chosen, ["softmax"], steps=0)
     assert record["rows"][0]["tv"] > 100 * NETWORKS["softmax"].tolerance
