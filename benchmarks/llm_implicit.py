@@ -48,7 +48,10 @@ def main(home: Path, preset: str, overrides: list[str]) -> None:
     quiet()
     config = load(preset, [f"output_dir={home / 'model'}", *overrides])
     job = Job.start(config.folders, config.model, config.compute, None)
-    overrides = [*overrides, f"model_name_or_path={job.policy()}"]  # one that is made on the spot is made once
+    overrides = [
+        *overrides,
+        f"model_name_or_path={job.policy()}",
+    ]  # one that is made on the spot is made once
     table = []
     for name, rule in RULES.items():
         rows = run(home, preset, rule, overrides)["iterations"]

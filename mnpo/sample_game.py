@@ -117,11 +117,11 @@ def _pairwise_advantages(
     skew = (strength * (wins[others[:, None], others[None]] - 0.5)).reshape(count - 2, *shape)
     around, start = (np.ascontiguousarray(logs.T)[others].reshape(shape) for logs in (log_weights, together))
     policies, found = pairwise_equilibria(skew, around, start)
-    for place in np.flatnonzero(~found):
-        game = Game(Pairwise(0.5 + skew[..., place] / strength))
-        around_it = normalise_log(around[None, None, :, place])[0]
-        policies[:, place] = equilibrium_around(game, around_it, np.array([1 / strength])).log_policies[0, 0]
-        policies[:, place] = np.exp(policies[:, place])
+    if not found.all():
+        left = Game(Pairwise(np.moveaxis(0.5 + skew[..., ~found] / strength, -1, 0)))
+        references = normalise_log(around[:, ~found].T)[0][None]
+        tau = np.array([1 / strength])
+        policies[:, ~found] = np.exp(equilibrium_around(left, references, tau).log_policies[0]).T
     policies = policies.reshape(count - 2, pairs, -1)
     sides = [(wins[places[:, side], others] * policies).sum(axis=0) for side in (0, 1)]
     return np.stack(sides, axis=-1).swapaxes(0, 1)

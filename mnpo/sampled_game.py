@@ -1,0 +1,149 @@
+"""Feedback from groups of responses, as a language model's iteration has it: K for each of G prompts, all judged.
+
+Explicit rules are credited with win rates against the other K − 2 responses of the group, implicit ones by the
+sample game of these (`mnpo.sample_game`; docs/concepts.md, (12) and (15)): as many responses and judgments.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mnpo.choices import choose
+from mnpo.games import Game
+from mnpo.implicit import equilibrium_around
+from mnpo.numerics import Array, normalise_log
+from mnpo.oracles import Pairwise
+from mnpo.sample_game import sample_game
+
+#: How a pair's opponents are chosen for an implicit step.
+OPPONENTS = {
+    "pair-left-out": "the equilibrium of the other K − 2 responses",
+    "all": "the equilibrium of all K, the pair among them",
+    "halves": "the equilibrium of the half of the responses that the pair is not in; pairs within halves",
+}
+
+
+@dataclass(eq=False)
+class Groups:
+    """Sampled feedback for players who are alike and play one pairwise game (a `mnpo.steps.Feedback`).
+
+    Args:
+        groups: G, prompts an update.
+        pool: K ≥ 3, responses to each, drawn from the player's policy.
+        rng: the source of all randomness.
+        labels: whether each pair is judged by one label instead of its probability.
+        opponents: a key of `OPPONENTS`.
+
+    Raises:
+        ValueError: sizes too small, an unknown kind of opponents; when called, another game.
+    """
+
+    groups: int
+    pool: int
+    rng: np.random.Generator
+    labels: bool = False
+    opponents: str = "pair-left-out"
+    _behaviour: bytes = field(default=b"", init=False)
+    _known: dict[tuple[int, ...], tuple[np.ndarray, Array]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        choose(self.opponents, OPPONENTS, "kind of opponents")
+        if self.groups < 1 or self.pool < (6 if self.opponents == "halves" else 3):
+            raise ValueError(
+                f"groups must be at least 1 and pool at least 3 (6 in halves); found {self.groups}, {self.pool}"
+            )
+
+    def __call__(self, game: Game, behaviour: Array, opponents: Array) -> Array:
+        """Estimate q against policies, (..., 1, 1, A); of others than the player's by importance weights."""
+        logs = np.log(np.maximum(opponents, 1e-300)) - np.log(np.maximum(behaviour, 1e-300))
+        return self._each(game, behaviour, logs, self._against_others)
+
+    def implicit(self, game: Game, behaviour: Array, logits: Array, strength: Any) -> Array:
+        """Estimate q at the next policies, (..., 1, 1, A); see `mnpo.steps.Step`."""
+        logs = logits - np.log(np.maximum(behaviour, 1e-300))
+        factor = np.broadcast_to(np.asarray(strength, dtype=float), (*behaviour.shape[:-1], 1))
+
+        def solve(wins: Array, weights: Array, place: tuple[int, ...]) -> tuple[Array, Array]:
+            return self._solved(wins, weights, float(factor[place].item()))
+
+        return self._each(game, behaviour, logs, solve)
+
+    def _each(self, game: Game, behaviour: Array, logs: Array, credit: Any) -> Array:
+        """Regress the credits of all groups' pairs, for each policy of a batch."""
+        matrix = game.pairwise_matrix()
+        if matrix is None or behaviour.shape[-3:-1] != (1, 1):
+            raise ValueError(
+                "groups of responses are drawn in pairwise games of one context and players alike"
+            )
+        matrix = np.broadcast_to(matrix[..., None, :, :, :], (*behaviour.shape, behaviour.shape[-1]))
+        found = np.empty_like(behaviour)
+        # What is asked about the same policies again, as by a step ahead, is answered from the same responses.
+        if behaviour.tobytes() != self._behaviour:
+            self._behaviour, self._known = behaviour.tobytes(), {}
+        for place in np.ndindex(behaviour.shape[:-1]):
+            if place not in self._known:
+                drawn = self._drawn(behaviour[place])
+                wins = matrix[place][drawn[:, :, None], drawn[:, None, :]]
+                self._known[place] = drawn, self._labelled(wins) if self.labels else wins
+            drawn, wins = self._known[place]
+            credits, pairs = credit(wins, logs[place][drawn], place)
+            found[place] = _regress(drawn, credits, pairs, behaviour.shape[-1])
+        return found
+
+    def _drawn(self, policy: Array) -> np.ndarray:
+        cumulative = policy.cumsum() / policy.sum()
+        places = np.searchsorted(cumulative, self.rng.random((self.groups, self.pool)), side="right")
+        return places.clip(max=policy.size - 1)
+
+    def _labelled(self, wins: Array) -> Array:
+        upper = np.triu(self.rng.random(wins.shape) < wins, 1).astype(np.float64)
+        return upper + np.tril(1 - upper.swapaxes(-1, -2), -1) + 0.5 * np.eye(self.pool)
+
+    def _against_others(
+        self, wins: Array, weights: Array, place: tuple[int, ...]
+    ) -> tuple[Array, np.ndarray]:
+        """Win rates against the other K − 2, (G, M, 2), by importance where others are meant."""
+        pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+        shares = np.exp(weights - weights.max(axis=-1, keepdims=True))
+        left = np.ones((len(pairs), self.pool))
+        left[np.arange(len(pairs))[:, None], pairs] = 0.0
+        total = np.einsum("gk,mk->gm", shares, left)
+        credits = np.einsum("gmsk,gk,mk->gms", wins[:, pairs], shares, left, optimize=True)
+        return credits / total[..., None], pairs
+
+    def _solved(self, wins: Array, weights: Array, strength: float) -> tuple[Array, np.ndarray]:
+        if self.opponents == "pair-left-out":
+            pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+            return sample_game(Pairwise(wins), weights, pairs.tolist(), strength=strength).advantages, pairs
+        if self.opponents == "all":
+            pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+            return self._at(wins, weights, slice(None), strength)[:, pairs], pairs
+        middle = self.pool // 2
+        halves = [np.arange(middle), np.arange(middle, self.pool)]
+        credits = np.empty(weights.shape)
+        for mine, others in (halves, halves[::-1]):
+            credits[:, mine] = self._at(wins, weights, others, strength)[:, mine]
+        pairs = np.array([pair for half in halves for pair in itertools.combinations(half, 2)])
+        return credits[:, pairs], pairs
+
+    def _at(self, wins: Array, weights: Array, among: Any, strength: float) -> Array:
+        """Win rates of all against the equilibrium among some, (G, K)."""
+        part = Game(Pairwise(wins[:, among][:, :, among]))
+        around = normalise_log(weights[:, among])[0][None]
+        policy = np.exp(equilibrium_around(part, around, np.array([1 / strength])).log_policies[0])
+        return np.einsum("gkj,gj->gk", wins[:, :, among], policy)
+
+
+def _regress(drawn: np.ndarray, credits: Array, pairs: np.ndarray, size: int) -> Array:
+    """The d of least norm that minimises Σ (d(y) − d(y') − gap)² over all pairs of all groups, (A,)."""
+    first, second = drawn[:, pairs[:, 0]].ravel(), drawn[:, pairs[:, 1]].ravel()
+    gaps = (credits[..., 0] - credits[..., 1]).ravel()
+    met = np.zeros((size, size))
+    np.add.at(met, (first, second), 1.0)
+    met += met.T
+    right = np.bincount(first, gaps, size) - np.bincount(second, gaps, size)
+    return np.asarray(np.linalg.pinv(np.diag(met.sum(1)) - met, hermitian=True) @ right)
