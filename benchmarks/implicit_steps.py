@@ -2,8 +2,8 @@
 
     python benchmarks/implicit_steps.py FOLDER [SEEDS]
 
-An iteration has 120 prompts of one game, K responses to each from the current policy, all judged against each other;
-a rule's credits are regressed on all pairs exactly (`mnpo.sampled_game`). τ = 0.05, uniform reference, six
+An iteration has 120 prompts of one game, K responses to each from the current policy, all judged. A
+rule's credits are regressed on all pairs exactly (`mnpo.sampled_game`). τ = 0.05, uniform reference, six
 iterations. Each rule is taken at the step whose median gap over seeds is best at the end. With SUSHI in the
 environment, the path of PrefLib's 00014-00000001.soc, that file as well. Prints tables; writes
 `implicit-steps.json` and the figure.
