@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mnpo.cli import options as opt
-from mnpo.cli import sim_games, sim_methods
+from mnpo.cli import sim_diagnose, sim_games, sim_methods
 from mnpo.cli.recording import recorded
 from mnpo.common.progress import progress as progress_bar
 
@@ -151,4 +151,5 @@ def _sources(context: typer.Context) -> dict[str, str]:
 
 # Commands in the order in which they are listed.
 app.add_typer(sim_games.app)
+app.add_typer(sim_diagnose.app)
 app.add_typer(sim_methods.app)

@@ -12,7 +12,7 @@ ways: without bias for K/2 responses, and so rather low for K.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from mnpo.cyclicity import as_wins, check_size, cyclicity, denoised, disagreemen
 from mnpo.findings import Diagnosis, Fit, Interval, Noise, SampleEquilibrium, Transitivity
 from mnpo.games import Game
 from mnpo.gap_estimates import bootstrap
-from mnpo.gaps import exploitability_of
 from mnpo.implicit import equilibrium_around
 from mnpo.numerics import Array, as_array, as_weights, entropy, kl_divergence, normalise_log
 from mnpo.oracles import Mixture, Oracle, Pairwise, PlackettLuce
@@ -29,12 +28,16 @@ from mnpo.recommendation import Seen, recommend
 
 #: The numbers of players whose equilibria are computed.
 PLAYERS = (2, 3, 4, 6)
-#: The exploitability that an equilibrium may have, mean over a block of prompts.
+#: The exploitability that an equilibrium may have.
 TOLERANCE = 1e-10
 #: Draws of labels that say what noise alone would give.
 DRAWS = 100
 #: Temperatures β of a Bradley–Terry policy ∝ π_ref exp(g/β), as multiples of τ; the first is RLHF's.
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+#: Of more annotators than this the population alone has a row.
+MOST_NAMED = 24
+#: log-probability of responses that a reference leaves out: e to it is 0 in any policy.
+_NEVER = -2000.0
 #: Whose name the annotators together have.
 POPULATION = "population"
 
@@ -86,11 +89,12 @@ class Diagnosing:
         self._sizes: dict[int, int] = {}
         self._pairwise, self._verified = True, dict.fromkeys(PLAYERS, True)
 
-    def add(self, annotators: Sequence[Annotator]) -> None:
+    def add(self, annotators: Sequence[Annotator], oracle: Oracle | None = None) -> None:
         """Take in some prompts that have the same number of responses.
 
         Args:
             annotators: the same ones each time, in the same order.
+            oracle: who judges groups of more than two, where that is more than the annotators say.
 
         Raises:
             ValueError: others than before, fewer than three responses, or a prompt in which all pairs are even for
@@ -112,14 +116,16 @@ class Diagnosing:
         size = matrices.shape[-1]
         self._sizes[size] = self._sizes.get(size, 0) + matrices.shape[1]
         for one, wins in zip(annotators, matrices, strict=True):
-            self._transitivity(one.name, wins, one.labels)
+            if len(annotators) <= MOST_NAMED:
+                self._transitivity(one.name, wins, one.labels)
         population = np.tensordot(weights, matrices, axes=1)
         if len(annotators) > 1:
             self._transitivity(POPULATION, population, _labels(annotators))
             self._keep(("disagreement",), disagreement(matrices))
-        self._pairwise = self._pairwise and all(one.utilities is None for one in annotators)
+        pairs = all(one.utilities is None for one in annotators)
+        self._pairwise &= pairs if oracle is None else isinstance(oracle, Pairwise)
         self._fit(population, cyclicity(population, labels=_labels(annotators)).utilities)
-        self._equilibria(annotators, weights, population)
+        self._equilibria(oracle or _oracle(annotators, weights), population)
 
     def finish(self) -> Diagnosis:
         """Return the diagnosis.
@@ -129,8 +135,8 @@ class Diagnosing:
         """
         if not self._sizes:
             raise ValueError("there are no prompts with responses to diagnose")
-        several = len(self._who) > 1
-        names = [*self._who, *([(POPULATION, 1.0)] if several else [])]
+        several, named = len(self._who) > 1, self._who if len(self._who) <= MOST_NAMED else []
+        names = [*named, *([(POPULATION, 1.0)] if several else [])]
         transitivity = tuple(
             Transitivity(
                 annotator=name,
@@ -154,7 +160,7 @@ class Diagnosing:
             )
             for n in (PLAYERS[:1] if self._pairwise else PLAYERS)
         )
-        each = [self._mean("fit", f"{times:g}") for times in TEMPERATURES]
+        each = [self._mean("fit", f"{k:g}") for k in TEMPERATURES]
         best = min(range(len(each)), key=lambda place: each[place].mean)
         fit = Fit(
             each[0],
@@ -226,19 +232,19 @@ class Diagnosing:
             self._keep(("fit", f"{times:g}"), self._tau * kl_divergence(policy, log_policy, log_best))
             self._keep(("fit wins", f"{times:g}"), (policy * wins.mean(-1)).sum(-1))
 
-    def _equilibria(self, annotators: Sequence[Annotator], weights: Array, wins: Array) -> None:
+    def _equilibria(self, oracle: Oracle, wins: Array) -> None:
         size = wins.shape[-1]
-        everything = np.arange(size)
-        halves = np.array_split(everything, 2)
+        halves = np.array_split(np.arange(size), 2)
         two: Array | None = None
         for players in PLAYERS[:1] if self._pairwise else PLAYERS:
-            policy = self._solved(annotators, weights, wins, everything, players)
+            judge = Pairwise(wins) if players == 2 or self._pairwise else oracle
+            game = Game(judge, players=players, tau=self._tau)
+            policy = self._solved(game, np.arange(size))
             two = policy if two is None else two
             split = [
-                np.einsum("xi,xij->x", self._solved(annotators, weights, wins, own, players), met)
+                np.einsum("xi,xij->x", self._solved(game, own)[:, own], wins[:, own[:, None], other])
                 / len(other)
                 for own, other in (halves, halves[::-1])
-                for met in (wins[:, own[:, None], other[None, :]],)
             ]
             spread = entropy(policy)
             values = (
@@ -251,25 +257,20 @@ class Diagnosing:
             for what, found in zip(_COLUMNS, values, strict=True):
                 self._keep((what, str(players)), found)
 
-    def _solved(
-        self, annotators: Sequence[Annotator], weights: Array, wins: Array, places: Any, players: int
-    ) -> Array:
-        """Return the equilibrium of some responses' game with a uniform reference, (X, responses)."""
-        if len(places) == 1:
-            return np.ones((len(wins), 1))
-        oracle: Oracle = Pairwise(wins[:, places[:, None], places])
-        if players > 2 and not self._pairwise:
-            oracle = _oracle(annotators, weights, places)
-        game = Game(oracle, players=players, tau=self._tau)
+    def _solved(self, game: Game, places: npt.NDArray[np.int64]) -> Array:
+        """Return equilibria around a reference that is uniform on some responses and 0 on the others, (X, K)."""
         found = []
+        log_reference = np.full(game.actions, _NEVER)
+        log_reference[places] = -np.log(len(places))
         # As `solve` does it, without its second opinion by another method, which costs a hundred times more.
         for _, _, part in game.blocks():
-            shape = (1, part.contexts, part.actions)
-            reference = np.array(np.broadcast_to(part.log_reference, shape))
+            reference = np.tile(log_reference, (1, part.contexts, 1))
             log_policies = equilibrium_around(part, reference, np.array([self._tau])).log_policies
             policies = np.exp(log_policies)
-            left = exploitability_of(part, policies, log_policies, part.win_probabilities(policies))
-            self._verified[players] = self._verified[players] and bool(left.max() < TOLERANCE)
+            rates = part.win_probabilities(policies)
+            log_best, _ = normalise_log(reference + rates / self._tau)
+            left = self._tau * kl_divergence(policies, log_policies, log_best)
+            self._verified[game.players] &= bool(left.max() < TOLERANCE)
             found.append(policies[0])
         return np.concatenate(found)
 
@@ -283,17 +284,17 @@ def _labels(annotators: Sequence[Annotator]) -> int | None:
     return None if None in known else sum(m for m in known if m is not None)
 
 
-def _oracle(annotators: Sequence[Annotator], weights: Array, places: Any) -> Oracle:
-    """Return the group oracle of a population on some responses; all with utilities are one Plackett–Luce."""
+def _oracle(annotators: Sequence[Annotator], weights: Array) -> Oracle:
+    """Return the group oracle of a population; all with utilities are one Plackett–Luce."""
     parts: list[Oracle] = []
     shares: list[float] = []
     valued = [k for k, one in enumerate(annotators) if one.utilities is not None]
     if valued:
-        utilities = np.stack([np.asarray(annotators[k].utilities)[:, places] for k in valued])
+        utilities = np.stack([np.asarray(annotators[k].utilities) for k in valued])
         parts.append(PlackettLuce(utilities, weights[valued]))
         shares.append(float(weights[valued].sum()))
     for one, weight in zip(annotators, weights, strict=True):
         if one.utilities is None:
-            parts.append(Pairwise(one.matrix()[:, places[:, None], places]))
+            parts.append(Pairwise(one.matrix()))
             shares.append(float(weight))
     return parts[0] if len(parts) == 1 else Mixture(parts, shares)

@@ -62,7 +62,7 @@ class SampleEquilibrium:
         kl: KL(π* ‖ π_ref) in nats, at most log K.
         effective: exp(H), the effective number of responses.
         distance: total variation from the equilibrium of two players.
-        verified: whether nobody gains more than 1e-10 by changing alone, mean over a block of prompts.
+        verified: whether in no prompt anybody gains more than 1e-10 by changing alone.
     """
 
     players: int

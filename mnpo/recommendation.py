@@ -79,7 +79,7 @@ def recommend(seen: Seen) -> Recommendation:
     if cyclic:
         reasons["rule"] = (
             f"preferences are cyclic ({seen.cyclicity:.3f}, above {bound:.3f}) and {seen.no_winner:.0%} of prompts "
-            f"have no Condorcet winner, so that the best Bradley-Terry policy is exploitable by {seen.lost:.4f}; "
+            f"have no Condorcet winner; the best Bradley-Terry policy is exploitable by {seen.lost:.4f}; "
             "td-mnpo is the other choice, with a smaller eta"
         )
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnpo.common.files import whole_file
 from mnpo.sim.figures.crosscheck import crosscheck_figures
+from mnpo.sim.figures.diagnosis import diagnosis_figures
 from mnpo.sim.figures.rates import rates_figures
 from mnpo.sim.figures.run import run_figures
 from mnpo.sim.figures.study import study_figures
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Figure]]] = {
     "check": verdict_figures,
     "compare": study_figures,
     "crosscheck": crosscheck_figures,
+    "diagnose": diagnosis_figures,
     "rates": rates_figures,
     "run": run_figures,
     "show": win_figures,

@@ -167,6 +167,11 @@ class Rankings(Oracle):
             rows.append(np.einsum("v,...vxz->...xz", self.weights, wins))
         return np.stack(rows, axis=-2)
 
+    def annotator_matrices(self) -> Array:
+        """Return each annotator's own P(y ≻ z), (..., V, X, A, A): 0, ½ (of one class) or 1."""
+        below = self._below
+        return np.asarray(0.5 + 0.5 * np.sign(below[..., :, None] - below[..., None, :]))
+
     def total_value(self, players: int) -> float:
         """Return 1: somebody is picked."""
         return 1.0
