@@ -30,9 +30,7 @@ def diagnosis(record: dict[str, Any], cycles: list[dict[str, Any]]) -> None:
     console.print(table)
     if record["disagreement"] is not None:
         console.print(f"pairs that two annotators order differently: {_interval(record['disagreement'])}")
-    table = _table(
-        "players", "win rate, split", "in the sample", "KL", "effective", "moved from n = 2", "verified"
-    )
+    table = _table("players", "win rate, split", "in the sample", "KL", "effective", "moved", "verified")
     for row in record["equilibria"]:
         table.add_row(
             str(row["players"]),
@@ -43,6 +41,10 @@ def diagnosis(record: dict[str, Any], cycles: list[dict[str, Any]]) -> None:
             "yes" if row["verified"] else "[red]no[/red]",
         )
     console.print(table)
+    console.print(
+        "[dim]win rate against the reference: split is rather low, in the sample too high; KL in nats; moved: "
+        "total variation from the equilibrium of two players[/dim]"
+    )
     if record["pairwise"]:
         console.print("[dim]judged pair by pair: the number of players changes nothing[/dim]")
     fit = record["fit"]
@@ -69,7 +71,7 @@ def diagnosis(record: dict[str, Any], cycles: list[dict[str, Any]]) -> None:
 def _interval(found: dict[str, float | None]) -> str:
     if found["low"] is None:
         return f"{found['mean']:.3f}"
-    return f"{found['mean']:.3f} [dim]({found['low']:.3f}–{found['high']:.3f})[/dim]"
+    return f"{found['mean']:.3f} [dim]({found['low']:.2f}–{found['high']:.2f})[/dim]"
 
 
 def _table(first: str, *columns: str) -> Table:

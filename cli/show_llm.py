@@ -120,6 +120,16 @@ def evaluated(record: dict[str, Any]) -> None:
     console.print(f"[dim]model: {escape(record['model'])}[/dim]")
 
 
+def diagnosed(record: dict[str, Any]) -> None:
+    """Print how non-transitive preferences are, and what is recommended."""
+    from mnpo.cli.show_diagnosis import diagnosis
+
+    for reason, count in record["dropped"].items():
+        console.print(f"[dim]{count} prompts dropped: {reason}[/dim]")
+    diagnosis(record["diagnosis"], record["cycles"])
+    console.print(f"[dim]reference: {escape(record['model'])}[/dim]")
+
+
 def trained(record: dict[str, Any], folder: Path) -> None:
     """Print a run's iterations, and where its models and figures stand."""
     rows = record["iterations"]
@@ -178,6 +188,7 @@ def _rate(rate: dict[str, float]) -> str:
 
 #: What shows the record of each stage.
 STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "diagnose": diagnosed,
     "sample": sampled,
     "annotate": annotated,
     "score": scored,

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnpo.cyclicity import check_size
 from mnpo.llm.config import Config
 from mnpo.llm.config.whole import Place, key_at
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.iterations import check_scopes, config_of, panel_of
 from mnpo.llm.oracles.panel import panels_of
 from mnpo.llm.preferences.recipes import check
+from mnpo.llm.stages.annotators import annotators
 from mnpo.llm.stages.gaps import plans
 from mnpo.llm.stages.records import NO_PAIRS, NO_SPLITS, PREFERENCES
 from mnpo.llm.training.tasks import Task
@@ -34,6 +36,9 @@ def check_stage(name: str, config: Config) -> None:
         check(config.model, config.sampling, config.judging, config.update, panel_of(config))
     if name == "evaluate":
         _check_evaluation(config)
+    if name == "diagnose":
+        check_size(config.sampling.num_generations)
+        annotators(config.judging, config.loop, trust_remote_code=config.model.trust_remote_code)
     if name in ("fit", "score") and config.data.dataset_name is None:
         _check_eval_split(config)
         if not (config.folders.home / PREFERENCES).is_dir():

@@ -100,16 +100,16 @@ def _members(oracle: Oracle) -> list[Oracle]:
 def _parts(oracle: Oracle, weight: float) -> list[Annotator]:
     """Take an oracle apart into annotators; players with oracles of their own are annotators too."""
     if isinstance(oracle, Mixture):
-        shares = zip(oracle.oracles, oracle.weights, strict=True)
-        return [found for part, share in shares for found in _parts(part, weight * float(share))]
+        members = zip(oracle.oracles, oracle.weights, strict=True)
+        return [found for part, share in members for found in _parts(part, weight * float(share))]
     if isinstance(oracle, Heterogeneous):
         return [found for part in oracle.oracles for found in _parts(part, weight / len(oracle.oracles))]
     if isinstance(oracle, PlackettLuce):
-        shares = zip(oracle.utilities, oracle.weights, strict=True)
-        return [Annotator("", weight * float(share), utilities=one) for one, share in shares]
+        valued = zip(oracle.utilities, oracle.weights, strict=True)
+        return [Annotator("", weight * float(share), utilities=one) for one, share in valued]
     if isinstance(oracle, Rankings):
-        shares = zip(oracle.annotator_matrices(), oracle.weights, strict=True)
-        return [Annotator("", weight * float(share), wins=one) for one, share in shares]
+        ranked = zip(oracle.annotator_matrices(), oracle.weights, strict=True)
+        return [Annotator("", weight * float(share), wins=one) for one, share in ranked]
     matrix = oracle.matrix if isinstance(oracle, Pairwise) else oracle.pairwise_matrix()
     return [Annotator("", weight, wins=matrix)]
 

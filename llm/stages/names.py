@@ -4,6 +4,9 @@ from __future__ import annotations
 
 #: name -> a line for people, and more.
 ABOUT = {
+    "diagnose": """Say what a game, and more players, could gain on the reference's samples: before training.
+
+    Samples and answers are kept: training finds them.""",
     "sample": """Sample responses to prompts: the first stage of an iteration.
 
     They are kept by content: what was drawn already is not drawn again.""",

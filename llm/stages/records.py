@@ -334,3 +334,25 @@ class Evaluated(FileRecord):
     models: list[Drawn]
     oracles: list[Answered]
     scores: list[Scored]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed(FileRecord):
+    """What `diagnose` leaves, with `diagnosis.md` and a figure beside it.
+
+    Attributes:
+        model: the folder of the reference, whose responses these are.
+        diagnosis: `mnpo.findings.Diagnosis` as plain data (docs/concepts.md, (17)).
+        cycles: a few prompts with their clearest cycle, texts shortened.
+        dropped: reason -> how many prompts say nothing.
+        models, oracles: what was drawn and asked.
+    """
+
+    FILE: ClassVar[str] = "diagnosis.json"
+
+    model: str
+    diagnosis: dict[str, Any]
+    cycles: list[dict[str, Any]]
+    dropped: dict[str, int]
+    models: list[Drawn]
+    oracles: list[Answered]

@@ -56,6 +56,7 @@ class Stage:
 STAGES = {
     name: Stage(name, record)
     for name, record in {
+        "diagnose": records.Diagnosed,
         "sample": records.Samples,
         "annotate": records.Annotations,
         "score": records.Scores,
