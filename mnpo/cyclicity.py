@@ -18,6 +18,8 @@ from mnpo.oracles import Pairwise
 CERTAIN = 1e-6
 #: Steps of the bisection for a scale.
 _HALVINGS = 12
+#: Draws of a prompt's labels in each of them.
+_REPETITIONS = 48
 #: What rounding leaves of a cyclic part that is 0, as a share of ‖L‖².
 _ROUNDING = 1e-20
 
@@ -55,6 +57,13 @@ def cyclicity(wins: npt.ArrayLike, *, labels: int | None = None) -> Cyclicity:
     return _of_logits(_logits(matrix, labels), matrix)
 
 
+def transitive(utilities: npt.ArrayLike) -> Cyclicity:
+    """Return what `cyclicity` says of Bradley–Terry models, from utilities of any scale, (..., K)."""
+    known = as_array(utilities, "utilities")
+    gaps = known[..., :, None] - known[..., None, :]
+    return _of_logits(gaps, expit(gaps))
+
+
 def labelled(utilities: npt.ArrayLike, labels: int, rng: np.random.Generator) -> Cyclicity:
     """Draw m binary labels of each pair from a Bradley–Terry model, and return how cyclic they are by noise alone.
 
@@ -76,42 +85,48 @@ def labelled(utilities: npt.ArrayLike, labels: int, rng: np.random.Generator) ->
     return _of_logits(_logits(matrix, labels), matrix)
 
 
-def denoised(utilities: npt.ArrayLike, labels: int, rng: np.random.Generator) -> Array:
+def denoised(
+    utilities: npt.ArrayLike, labels: int, rng: np.random.Generator, *, together: bool = False
+) -> Array:
     """Scale the gradient part of noisy logits so that labels drawn from it have a gradient part as large as theirs.
 
     Noise spreads utilities, and half a label more on each side draws them together. Without the scale labels of a
     fair coin would seem more cyclic than noise explains.
 
     Args:
-        utilities: g of labels, (..., K); one scale for all.
+        utilities: g of labels, (..., K).
         labels: m.
         rng: draws labels.
+        together: whether one scale serves all prompts. A scale for each takes a prompt that is clear by luck for a
+            clear one; one for all takes prompts that differ in how clear they are for alike.
 
     Returns:
         (..., K).
     """
     known = as_array(utilities, "utilities")
-    wanted = float((known**2).mean())
+    wanted = (known**2).mean(axis=-1)
+    wanted = np.asarray(wanted.mean()) if together else wanted
     seed = int(rng.integers(2**63))
-    repeated = np.broadcast_to(known, (max(1, 4096 // known.size), *known.shape))
+    repeated = np.broadcast_to(known, (_REPETITIONS, *known.shape))
 
-    def excess(scale: float) -> float:
-        drawn = labelled(scale * repeated, labels, np.random.default_rng(seed))
-        return float((drawn.utilities**2).mean()) - wanted
+    def short(scale: Array) -> npt.NDArray[np.bool_]:
+        drawn = labelled(scale[..., None] * repeated, labels, np.random.default_rng(seed))
+        spread = (drawn.utilities**2).mean(axis=(0, -1))
+        return np.asarray((spread.mean() if together else spread) < wanted)
 
-    low, high = 0.0, 8.0
-    if wanted == 0 or excess(low) >= 0:
-        return np.zeros_like(known)
+    low, high = np.zeros(wanted.shape), np.full(wanted.shape, 8.0)
+    noise_alone = ~short(low)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-    return np.asarray(low * known)
+        below = short(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.where(noise_alone, 0.0, low)[..., None] * known
 
 
 def strongest_cycle(wins: npt.ArrayLike) -> tuple[int, int, int] | None:
     """Return the circle i ≻ j ≻ k ≻ i of a matrix (K, K) whose closest pair is clearest; None without one."""
     matrix = as_array(wins, "wins")
-    clear = np.where(matrix > 0.5, matrix, 0.0)
+    clear = np.where((matrix > 0.5) & ~np.eye(len(matrix), dtype=bool), matrix, 0.0)
     closest = np.minimum(np.minimum(clear[:, :, None], clear[None]), clear.T[:, None, :])
     best = int(closest.argmax())
     if not closest.flat[best]:

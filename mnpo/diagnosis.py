@@ -17,7 +17,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnpo.cyclicity import as_wins, check_size, cyclicity, denoised, disagreement, labelled
+from mnpo.cyclicity import (
+    Cyclicity,
+    as_wins,
+    check_size,
+    cyclicity,
+    denoised,
+    disagreement,
+    labelled,
+    transitive,
+)
 from mnpo.findings import Diagnosis, Fit, Interval, Noise, SampleEquilibrium, Transitivity
 from mnpo.games import Game
 from mnpo.gap_estimates import bootstrap
@@ -117,14 +126,16 @@ class Diagnosing:
         self._sizes[size] = self._sizes.get(size, 0) + matrices.shape[1]
         for one, wins in zip(annotators, matrices, strict=True):
             if len(annotators) <= MOST_NAMED:
-                self._transitivity(one.name, wins, one.labels)
+                self._transitivity(one.name, _cyclicity(one, wins), one.labels)
         population = np.tensordot(weights, matrices, axes=1)
+        together = cyclicity(population, labels=_labels(annotators))
         if len(annotators) > 1:
-            self._transitivity(POPULATION, population, _labels(annotators))
+            self._transitivity(POPULATION, together, _labels(annotators))
             self._keep(("disagreement",), disagreement(matrices))
         pairs = all(one.utilities is None for one in annotators)
         self._pairwise &= pairs if oracle is None else isinstance(oracle, Pairwise)
-        self._fit(population, cyclicity(population, labels=_labels(annotators)).utilities)
+        alone = _cyclicity(annotators[0], population) if len(annotators) == 1 else together
+        self._fit(population, alone.utilities)
         self._equilibria(oracle or _oracle(annotators, weights), population)
 
     def finish(self) -> Diagnosis:
@@ -172,7 +183,7 @@ class Diagnosing:
         whole, two = transitivity[-1], equilibria[0]
         seen = Seen(
             tau=self._tau,
-            responses=min(self._sizes),
+            responses=max(self._sizes, key=lambda size: self._sizes[size]),
             cyclicity=whole.cyclicity.mean,
             noise=None if whole.noise is None else whole.noise.cyclicity_high,
             no_winner=whole.no_winner.mean,
@@ -205,17 +216,24 @@ class Diagnosing:
         low, high = bootstrap(values, np.random.default_rng(self._seed))
         return Interval(float(values.mean()), float(low), float(high))
 
-    def _transitivity(self, name: str, wins: Array, labels: int | None) -> None:
-        found = cyclicity(wins, labels=labels)
+    def _transitivity(self, name: str, found: Cyclicity, labels: int | None) -> None:
         for what, values in zip(_STATISTICS, (found.share, found.triples, ~found.winner), strict=True):
             self._keep((what, name), values)
         if labels is not None:
-            sums = []
-            truth = denoised(found.utilities, labels, self._rng)
-            for _ in range(DRAWS):  # one at a time: each is as large as the block
-                drawn = labelled(truth, labels, self._rng)
-                sums.append([drawn.share.sum(), drawn.triples.sum(), (~drawn.winner).sum()])
-            self._noise.setdefault(name, []).append(np.array(sums).T)
+            # Each of the two can be too little cyclic, where the other is right: the more cyclic one counts.
+            nulls = [
+                self._drawn(denoised(found.utilities, labels, self._rng, together=together), labels)
+                for together in (True, False)
+            ]
+            self._noise.setdefault(name, []).append(max(nulls, key=lambda null: float(null[0].mean())))
+
+    def _drawn(self, truth: Array, labels: int) -> Array:
+        """Sums over prompts of the statistics of labels drawn from Bradley–Terry models, (3, draws)."""
+        sums = []
+        for _ in range(DRAWS):  # one at a time: each is as large as the block
+            drawn = labelled(truth, labels, self._rng)
+            sums.append([drawn.share.sum(), drawn.triples.sum(), (~drawn.winner).sum()])
+        return np.array(sums).T
 
     def _noise_of(self, name: str) -> Noise | None:
         if name not in self._noise:
@@ -277,6 +295,13 @@ class Diagnosing:
 
 _STATISTICS = ("cyclicity", "triples", "no_winner")
 _COLUMNS = ("win_rate", "win_rate_in_sample", "kl", "effective", "distance")
+
+
+def _cyclicity(annotator: Annotator, wins: Array) -> Cyclicity:
+    """Of utilities from themselves: probabilities of a wide scale keep too few digits."""
+    if annotator.utilities is not None:
+        return transitive(annotator.utilities)
+    return cyclicity(wins, labels=annotator.labels)
 
 
 def _labels(annotators: Sequence[Annotator]) -> int | None:

@@ -80,10 +80,10 @@ class Derivatives(NamedTuple):
 
     def solve(self, right: Array, last: float, row: Array) -> Array:
         """Solve [[I − K, drift], [row]] (dx, dlevel) = (right, last), (c, N), (c, N+1) -> (c, N+1)."""
-        somewhere: Flags = self.played.any(axis=0)
+        somewhere = np.asarray(self.played.any(axis=0))
         count = int(somewhere.sum())
         # A slice of all costs no copy.
-        played = slice(None) if count == somewhere.size else somewhere
+        played: slice | Flags = slice(None) if count == somewhere.size else somewhere
         bordered = np.empty((len(right), count + 1, count + 1))
         np.negative(self.matrix[:, played][:, :, played], out=bordered[:, :count, :count])
         bordered[:, np.arange(count), np.arange(count)] += 1.0

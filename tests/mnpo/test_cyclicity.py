@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from mnpo.cyclicity import CERTAIN, cyclicity, denoised, disagreement, labelled, strongest_cycle
+from mnpo.cyclicity import (
+    CERTAIN,
+    cyclicity,
+    denoised,
+    disagreement,
+    labelled,
+    strongest_cycle,
+    transitive,
+)
 
 CYCLE = np.array([[0.5, 0.8, 0.2], [0.2, 0.5, 0.8], [0.8, 0.2, 0.5]])
 
@@ -126,3 +134,31 @@ def test_matrices_that_cannot_be_read_are_refused(wins: list[list[float]], said:
         cyclicity(CYCLE, labels=0)
     with pytest.raises(ValueError, match="labels must be"):
         labelled([0.0, 1.0, 2.0], 0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 12.0, 300.0])
+def test_rewards_are_transitive_on_any_scale(scale):
+    """Probabilities that are 1 up to rounding must not look like a circle."""
+    found = transitive(scale * np.random.default_rng(0).standard_normal((5, 6)))
+    assert np.array_equal(found.share, np.zeros(5))
+    assert np.array_equal(found.triples, np.zeros(5))
+    assert found.winner.all()
+
+
+def test_a_diagonal_a_little_above_even_is_no_circle():
+    wins = np.array([[0.5, 0.9, 0.8], [0.1, 0.5, 0.7], [0.2, 0.3, 0.5]]) + 1e-12 * np.eye(3)
+    assert strongest_cycle(wins) is None
+
+
+def test_prompts_of_different_spread_have_a_null_of_their_own():
+    """Bradley–Terry truths, some prompts clear and some close: labels do not look more cyclic than noise explains."""
+    alarms = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        truth = np.exp(rng.standard_normal((40, 1))) * rng.standard_normal((40, 6))
+        seen = labelled(truth, 5, rng)
+        null = denoised(seen.utilities, 5, rng)
+        alarms += seen.share.mean() > np.quantile(
+            [labelled(null, 5, rng).share.mean() for _ in range(60)], 0.95
+        )
+    assert alarms <= 2
