@@ -100,7 +100,8 @@ class Step:
         learnt = getattr(self._feedback, "implicit", None)
         if learnt is None:
             raise ValueError(
-                "an implicit step is learnt from samples by pairs=sample-game, and by no other pairs"
+                "win rates at a rule's next policies are learnt by mnpo.sampled_game; sampled pairs tell win rates "
+                "against policies that are there"
             )
         strength = laid_out(self._strength)
         return normalise_log(logits + strength * learnt(self._game, np.exp(past[0]), logits, strength))

@@ -179,5 +179,5 @@ def test_explicit_terms_may_stand_beside():
 
 def test_feedback_that_cannot_teach_it_is_refused():
     game = Game(Pairwise(np.full((2, 2), 0.5)), 2, TAU)
-    with pytest.raises(ValueError, match="sample-game"):
+    with pytest.raises(ValueError, match="sampled_game"):
         update(game, prox(1.0, TAU), [np.full(2, 0.5)], feedback=lambda *_: np.zeros((1, 1, 2)))
