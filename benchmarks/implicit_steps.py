@@ -96,15 +96,15 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
                 axis.fill_between(
                     range(ITERATIONS + 1), row["low"], row["high"], color=colour, alpha=0.15, lw=0
                 )
-        axis.set(yscale="log", xlabel="iteration", title=name)
+        axis.set(yscale="log", xlabel="iteration", xticks=range(0, ITERATIONS + 1, 2))
+        axis.set_title(name, fontsize=8)
     axes[0].set_ylabel("duality gap, K = 8")
     for rule in ("INPO", "EGPO, weighted", "prox"):
         some = sorted((r["K"], r["gap"][-1]) for r in rows if r["rule"] == rule and not r["labels"]
                       and r["game"] == "random")  # fmt: skip
         axes[-1].plot(*zip(*some, strict=True), "o-", color=PALETTE[shown.index(rule)])
-    axes[-1].set(
-        yscale="log", xscale="log", xlabel="responses K", title="random, after six", xticks=[4, 8, 16, 32]
-    )
+    axes[-1].set(yscale="log", xscale="log", xlabel="responses K", xticks=[4, 8, 16, 32])
+    axes[-1].set_title("random, after six", fontsize=8)
     axes[-1].set_xticks([4, 8, 16, 32], ["4", "8", "16", "32"])
     axes[-1].minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
