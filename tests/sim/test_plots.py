@@ -41,7 +41,9 @@ def test_games_with_many_contexts_and_responses_can_be_drawn():
 
 
 def test_an_unknown_kind_of_record_is_refused():
-    with pytest.raises(ValueError, match="accepted are check, compare, crosscheck, rates, run, show, sweep"):
+    with pytest.raises(
+        ValueError, match="accepted are check, compare, crosscheck, diagnose, rates, run, show, sweep"
+    ):
         plots.figures({"kind": "solve"})
 
 
