@@ -30,8 +30,9 @@ from mnpo.cyclicity import (
 from mnpo.findings import Diagnosis, Fit, Interval, Noise, SampleEquilibrium, Transitivity
 from mnpo.games import Game
 from mnpo.gap_estimates import bootstrap
+from mnpo.gaps import gains
 from mnpo.implicit import equilibrium_around
-from mnpo.numerics import Array, as_array, as_weights, entropy, kl_divergence, normalise_log
+from mnpo.numerics import LOG_ZERO, Array, as_array, as_weights, entropy, normalise_log
 from mnpo.oracles import Mixture, Oracle, Pairwise, PlackettLuce
 from mnpo.recommendation import Seen, recommend
 
@@ -45,8 +46,6 @@ DRAWS = 100
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 #: Of more annotators than this the population alone has a row.
 MOST_NAMED = 24
-#: log-probability of responses that a reference leaves out: e to it is 0 in any policy.
-_NEVER = -2000.0
 #: Whose name the annotators together have.
 POPULATION = "population"
 
@@ -92,6 +91,7 @@ class Diagnosing:
         if not 0 < tau < np.inf:
             raise ValueError(f"tau must be a number above 0; found {tau}")
         self._tau, self._seed, self._rng = float(tau), seed, np.random.default_rng(seed)
+        self._taus = np.array([self._tau])
         self._kept: dict[tuple[str, ...], list[Array]] = {}
         self._noise: dict[str, list[Array]] = {}
         self._who: list[tuple[str, float]] = []
@@ -245,9 +245,8 @@ class Diagnosing:
     def _fit(self, wins: Array, utilities: Array) -> None:
         for times in TEMPERATURES:
             log_policy, policy = normalise_log(utilities / (times * self._tau))
-            rates = np.matmul(wins, policy[..., None])[..., 0]
-            log_best, _ = normalise_log(rates / self._tau)
-            self._keep(("fit", f"{times:g}"), self._tau * kl_divergence(policy, log_policy, log_best))
+            rates, even = np.matmul(wins, policy[..., None])[..., 0], np.zeros(policy.shape)
+            self._keep(("fit", f"{times:g}"), gains(policy, log_policy, rates, even, self._taus))
             self._keep(("fit wins", f"{times:g}"), (policy * wins.mean(-1)).sum(-1))
 
     def _equilibria(self, oracle: Oracle, wins: Array) -> None:
@@ -278,16 +277,14 @@ class Diagnosing:
     def _solved(self, game: Game, places: npt.NDArray[np.int64]) -> Array:
         """Return equilibria around a reference that is uniform on some responses and 0 on the others, (X, K)."""
         found = []
-        log_reference = np.full(game.actions, _NEVER)
+        log_reference = np.full(game.actions, LOG_ZERO)
         log_reference[places] = -np.log(len(places))
         # As `solve` does it, without its second opinion by another method, which costs a hundred times more.
         for _, _, part in game.blocks():
             reference = np.tile(log_reference, (1, part.contexts, 1))
-            log_policies = equilibrium_around(part, reference, np.array([self._tau])).log_policies
+            log_policies = equilibrium_around(part, reference, self._taus).log_policies
             policies = np.exp(log_policies)
-            rates = part.win_probabilities(policies)
-            log_best, _ = normalise_log(reference + rates / self._tau)
-            left = self._tau * kl_divergence(policies, log_policies, log_best)
+            left = gains(policies, log_policies, part.win_probabilities(policies), reference, self._taus)
             self._verified[game.players] &= bool(left.max() < TOLERANCE)
             found.append(policies[0])
         return np.concatenate(found)

@@ -63,29 +63,22 @@ class Sampled:
             first, second = self._best_and_worst(wins, behaviour)
             target = np.full(first.shape, LABEL_GAP)
         else:
-            first, second = (self._draw(behaviour, self.samples) for _ in range(2))
+            first, second = (draw(behaviour, self.samples, self.rng) for _ in range(2))
             if self.pairs == "iid":
                 target = self._label(_entries(wins, first, second)) - 0.5
             else:
                 # One draw from the mixture of the others has their mean win rate.
-                third = self._draw(mean_of_others(opponents), self.samples)
+                third = draw(mean_of_others(opponents), self.samples, self.rng)
                 target = self._label(_entries(wins, first, third)) - self._label(
                     _entries(wins, second, third)
                 )
-        return _regress(first, second, target, behaviour.shape[-1])
-
-    def _draw(self, policies: Array, count: int) -> np.ndarray:
-        """(..., A) -> (..., count) response indices."""
-        cumulative = policies.cumsum(axis=-1)
-        cumulative /= cumulative[..., -1:]
-        uniform = self.rng.random((*policies.shape[:-1], count))
-        return (uniform[..., None] >= cumulative[..., None, :]).sum(axis=-1).clip(max=policies.shape[-1] - 1)
+        return regress(first, second, target, behaviour.shape[-1])
 
     def _label(self, chances: Array) -> Array:
         return chances if self.soft else (self.rng.random(chances.shape) < chances).astype(np.float64)
 
     def _best_and_worst(self, wins: Array, behaviour: Array) -> tuple[np.ndarray, np.ndarray]:
-        drawn = self._draw(behaviour, self.samples * self.pool)
+        drawn = draw(behaviour, self.samples * self.pool, self.rng)
         drawn = drawn.reshape(*drawn.shape[:-1], self.samples, self.pool)
         duels = _entries(wins[..., None, :, :], drawn[..., :, None], drawn[..., None, :])
         scores = self._label(duels).mean(axis=-1)
@@ -103,8 +96,16 @@ def _entries(wins: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
     return np.take_along_axis(flat, index, axis=-1).reshape(rows.shape)
 
 
-def _regress(first: np.ndarray, second: np.ndarray, target: Array, size: int) -> Array:
-    """The d of least norm that minimises Σ (d(y) − d(y') − target)² over pairs, (..., m) -> (..., A)."""
+def draw(policies: Array, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return so many responses of each policy, (..., A) -> (..., count) places."""
+    cumulative = policies.cumsum(axis=-1)
+    cumulative /= cumulative[..., -1:]
+    uniform = rng.random((*policies.shape[:-1], count))
+    return (uniform[..., None] >= cumulative[..., None, :]).sum(axis=-1).clip(max=policies.shape[-1] - 1)
+
+
+def regress(first: np.ndarray, second: np.ndarray, target: Array, size: int) -> Array:
+    """Return the d of least norm that minimises Σ (d(y) − d(y') − target)² over pairs, (..., m) -> (..., A)."""
     everyone = np.eye(size)
     difference = everyone[first] - everyone[second]
     normal = np.matmul(difference.swapaxes(-1, -2), difference)

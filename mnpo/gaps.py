@@ -49,15 +49,29 @@ def exploitability(game: Game, policies: npt.ArrayLike) -> Array:
 def exploitability_of(game: Game, policies: Array, log_policies: Array, wins: Array) -> Array:
     """Return exploitability when the win probabilities are at hand, (..., p, X, A) -> (..., p).
 
-    With τ > 0 it is τ KL(π ‖ BR): the identity loses no digits where payoffs are close to each other.
+    With τ > 0 it is the mean of `gains` over contexts.
     """
     tau = game.profile_tau
     if game.unregularised:
         return game.context_mean((policies * (wins.max(axis=-1, keepdims=True) - wins)).sum(axis=-1))
     if tau.all():
-        log_best, _ = normalise_log(game.log_reference + wins / tau)
-        return game.context_mean(tau[..., 0] * kl_divergence(policies, log_policies, log_best))
+        return game.context_mean(gains(policies, log_policies, wins, game.log_reference, tau))
     return np.maximum(game.best_response(wins)[1] - game.payoffs(policies, wins), 0.0)
+
+
+def gains(policies: Array, log_policies: Array, wins: Array, log_reference: Array, tau: Array) -> Array:
+    """Return what a best response gains in each context, (..., A) -> (...): τ KL(π ‖ BR).
+
+    The identity loses no digits where payoffs are close to each other; docs/concepts.md, (6) and (7).
+
+    Args:
+        policies, log_policies: π, (..., A).
+        wins: q, (..., A).
+        log_reference: (..., A).
+        tau: (..., 1), above 0.
+    """
+    log_best, _ = normalise_log(log_reference + wins / tau)
+    return tau[..., 0] * kl_divergence(policies, log_policies, log_best)
 
 
 def nash_conv(game: Game, policies: npt.ArrayLike) -> Array:

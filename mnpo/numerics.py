@@ -14,6 +14,9 @@ Array = npt.NDArray[np.float64]
 #: are the rounding of a file or of float32, and are removed.
 ROUNDING = 1e-6
 
+#: What stands for the logarithm of zero: finite, so that 0 · log 0 = 0, yet e to it is exactly 0.
+LOG_ZERO = -1e4
+
 
 def normalise_log(unnormalised: Array) -> tuple[Array, Array]:
     """Normalise log-weights over the last axis, with one exponential.
@@ -40,10 +43,10 @@ def logsumexp(values: Array) -> Array:
 
 
 def safe_log(policy: Array) -> Array:
-    """Return the logarithm, and at zero −10,000: finite, so that 0 · log 0 = 0, yet e to it is exactly 0."""
+    """Return the logarithm, and at zero `LOG_ZERO`."""
     with np.errstate(divide="ignore"):
         logarithm: Array = np.log(policy)
-    return np.maximum(logarithm, -1e4)
+    return np.maximum(logarithm, LOG_ZERO)
 
 
 def kl_divergence(policy: Array, log_policy: Array, log_other: Array) -> Array:

@@ -25,7 +25,7 @@ class Seen:
 
     Attributes:
         tau: τ of the games.
-        responses: K, the smallest.
+        responses: K, that of most prompts.
         cyclicity: of the population, mean over prompts.
         noise: what noise alone reaches with probability 5%; None for a deterministic model.
         no_winner: the share of prompts without a Condorcet winner.

@@ -20,12 +20,10 @@ import numpy as np
 from mnpo.games import Game
 from mnpo.implicit import equilibrium_around
 from mnpo.newton import Flags, Places
-from mnpo.numerics import Array, logsumexp, normalise_log
+from mnpo.numerics import LOG_ZERO, Array, logsumexp, normalise_log
 from mnpo.oracles import Oracle, Pairwise
 from mnpo.pairwise_newton import pairwise_equilibria
 
-#: The logarithm of a weight that is left out: e to it is exactly 0.
-LEFT_OUT = -1e4
 #: Prompts are taken in blocks of about this many numbers, those of all their pairs' games.
 BLOCK = 1 << 19
 #: Weights that count for fewer responses than this have collapsed: their game is hardly one.
@@ -98,7 +96,7 @@ def _advantages(oracle: Oracle, log_weights: Array, places: Places, strength: fl
     # One game for each prompt and pair, which begins at the prompt's equilibrium.
     games = whole.at(np.repeat(np.arange(prompts), len(places)))
     around, start = (
-        normalise_log(np.where(left_out, LEFT_OUT, logs[:, None]).reshape(1, -1, count))[0]
+        normalise_log(np.where(left_out, LOG_ZERO, logs[:, None]).reshape(1, -1, count))[0]
         for logs in (log_weights, together)
     )
     found = equilibrium_around(games, around, tau, start)

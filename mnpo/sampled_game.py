@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mnpo.choices import choose
+from mnpo.feedback import draw, regress
 from mnpo.games import Game
 from mnpo.implicit import equilibrium_around
 from mnpo.numerics import Array, normalise_log
@@ -86,18 +87,19 @@ class Groups:
             self._behaviour, self._known = behaviour.tobytes(), {}
         for place in np.ndindex(behaviour.shape[:-1]):
             if place not in self._known:
-                drawn = self._drawn(behaviour[place])
+                drawn = draw(behaviour[place], self.groups * self.pool, self.rng)
+                drawn = drawn.reshape(self.groups, self.pool)
                 wins = matrix[place][drawn[:, :, None], drawn[:, None, :]]
                 self._known[place] = drawn, self._labelled(wins) if self.labels else wins
             drawn, wins = self._known[place]
             credits, pairs = credit(wins, logs[place][drawn], place)
-            found[place] = _regress(drawn, credits, pairs, behaviour.shape[-1])
+            first, second = drawn[:, pairs[:, 0]].ravel(), drawn[:, pairs[:, 1]].ravel()
+            target = (credits[..., 0] - credits[..., 1]).ravel()
+            found[place] = regress(first, second, target, behaviour.shape[-1])
         return found
 
-    def _drawn(self, policy: Array) -> np.ndarray:
-        cumulative = policy.cumsum() / policy.sum()
-        places = np.searchsorted(cumulative, self.rng.random((self.groups, self.pool)), side="right")
-        return places.clip(max=policy.size - 1)
+    def _pairs(self) -> np.ndarray:
+        return np.array(list(itertools.combinations(range(self.pool), 2)))
 
     def _labelled(self, wins: Array) -> Array:
         upper = np.triu(self.rng.random(wins.shape) < wins, 1).astype(np.float64)
@@ -107,7 +109,7 @@ class Groups:
         self, wins: Array, weights: Array, place: tuple[int, ...]
     ) -> tuple[Array, np.ndarray]:
         """Win rates against the other K − 2, (G, M, 2), by importance where others are meant."""
-        pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+        pairs = self._pairs()
         shares = np.exp(weights - weights.max(axis=-1, keepdims=True))
         left = np.ones((len(pairs), self.pool))
         left[np.arange(len(pairs))[:, None], pairs] = 0.0
@@ -117,10 +119,10 @@ class Groups:
 
     def _solved(self, wins: Array, weights: Array, strength: float) -> tuple[Array, np.ndarray]:
         if self.opponents == "pair-left-out":
-            pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+            pairs = self._pairs()
             return sample_game(Pairwise(wins), weights, pairs.tolist(), strength=strength).advantages, pairs
         if self.opponents == "all":
-            pairs = np.array(list(itertools.combinations(range(self.pool), 2)))
+            pairs = self._pairs()
             return self._at(wins, weights, slice(None), strength)[:, pairs], pairs
         middle = self.pool // 2
         halves = [np.arange(middle), np.arange(middle, self.pool)]
@@ -136,14 +138,3 @@ class Groups:
         around = normalise_log(weights[:, among])[0][None]
         policy = np.exp(equilibrium_around(part, around, np.array([1 / strength])).log_policies[0])
         return np.einsum("gkj,gj->gk", wins[:, :, among], policy)
-
-
-def _regress(drawn: np.ndarray, credits: Array, pairs: np.ndarray, size: int) -> Array:
-    """The d of least norm that minimises Σ (d(y) − d(y') − gap)² over all pairs of all groups, (A,)."""
-    first, second = drawn[:, pairs[:, 0]].ravel(), drawn[:, pairs[:, 1]].ravel()
-    gaps = (credits[..., 0] - credits[..., 1]).ravel()
-    met = np.zeros((size, size))
-    np.add.at(met, (first, second), 1.0)
-    met += met.T
-    right = np.bincount(first, gaps, size) - np.bincount(second, gaps, size)
-    return np.asarray(np.linalg.pinv(np.diag(met.sum(1)) - met, hermitian=True) @ right)

@@ -25,10 +25,9 @@ from mnpo.llm.crosscheck.finite import ResponseSet
 from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.preferences.implicit import credited
 from mnpo.llm.preferences.pairing import AdvantagePart, Pair, Recipe, make_pairs
-from mnpo.numerics import Array, normalise_log
+from mnpo.numerics import LOG_ZERO, Array, normalise_log
 from mnpo.oracles import Pairwise
 from mnpo.rules import LABEL_GAP
-from mnpo.sample_game import LEFT_OUT
 
 IntArray = npt.NDArray[np.int64]
 
@@ -100,7 +99,7 @@ class Labels:
                 groups = self._games(matrix, own[x], _around(parts), player, x)
             else:
                 against = [(part.weight, part.at[:, x]) for part in parts]
-                groups = iter(lambda: self._group(matrix, own[x], against, player), None)  # noqa: B023
+                groups = self._groups(matrix, own[x], against, player)
             while left > 0:
                 drawn, pairs = next(groups)
                 for pair in pairs[:left]:
@@ -130,6 +129,13 @@ class Labels:
         credits = credited(recipe, judged, weights[drawn]).advantages
         for group, said, credit in zip(drawn, judged, credits, strict=True):
             yield group, make_pairs(recipe, said, self._rng, credit)
+
+    def _groups(
+        self, matrix: Array, own: Array, parts: Sequence[tuple[float, Array]], player: int
+    ) -> Iterator[tuple[IntArray, list[Pair]]]:
+        """Draw one group of responses after the other, without end."""
+        while True:
+            yield self._group(matrix, own, parts, player)
 
     def _group(
         self, matrix: Array, own: Array, parts: Sequence[tuple[float, Array]], player: int
@@ -198,7 +204,7 @@ def _expected(matrix: Array, own: Array, log_reference: Array, strength: float, 
     ends = np.hstack([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), others + size - 1)])
     counts = np.diff(ends, axis=1) - 1
     likely = multinomial.pmf(counts, others, own)
-    logs = np.where(counts > 0, np.log(np.maximum(counts, 1)) + log_reference - np.log(own), LEFT_OUT)
+    logs = np.where(counts > 0, np.log(np.maximum(counts, 1)) + log_reference - np.log(own), LOG_ZERO)
     game = Game(Pairwise(np.broadcast_to(matrix, (len(counts), size, size))))
     found = equilibrium_around(game, normalise_log(logs)[0][None], np.array([1 / strength])).log_policies[0]
     return np.asarray(matrix @ (likely @ np.exp(found)))

@@ -14,6 +14,7 @@ from mnpo.llm.data.prompts import Prompt
 from mnpo.llm.models.job import Job
 from mnpo.llm.sampling.drawing import Responses
 from mnpo.llm.stages.records import Scored
+from mnpo.llm.stages.score import scored_record
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.requests import Requests
 from mnpo.llm.training.scores import log_probs
@@ -57,15 +58,7 @@ def log_ratios(
     for name, folder in (("policy", policy), (REFERENCE, reference)):
         found = log_probs(job, name, folder, requests)
         parts.append(found.values)
-        records.append(
-            Scored(
-                anchor=name,
-                model=str(folder),
-                scored=found.scored,
-                reused=found.reused,
-                seconds=found.seconds,
-            )
-        )
+        records.append(scored_record(name, folder, found))
     return (parts[0] - parts[1]).reshape(len(prompts), -1), records
 
 

@@ -29,7 +29,7 @@ from mnpo.llm.stages.splits import Split, read_splits
 from mnpo.llm.training.anchors import is_external
 from mnpo.llm.training.further import other_responses
 from mnpo.llm.training.requests import Requests
-from mnpo.llm.training.scores import log_probs, store_of
+from mnpo.llm.training.scores import LogProbs, log_probs, store_of
 from mnpo.llm.training.tasks import Task
 
 #: A record of what the scored pairs are, beside them.
@@ -127,6 +127,17 @@ class Anchor:
         return data_digest(key, None if self.tokenizer is None else tokenizer_digest(self.tokenizer))
 
 
+def scored_record(name: str, folder: Path, found: LogProbs) -> Scored:
+    """Return the record of one model's log-probabilities."""
+    return Scored(
+        anchor=name,
+        model=str(folder),
+        scored=found.scored,
+        reused=found.reused,
+        seconds=found.seconds,
+    )
+
+
 def _there(job: Job, manifest: ScoresManifest) -> list[Scored] | None:
     """Return the anchors' records if the output folder holds what is wanted: all of it is reused."""
     known = Scores.read(job.home)
@@ -164,15 +175,8 @@ class _Scoring:
             for column in columns:
                 self._found[split][column] = next(values)
         means = {side: float(np.mean(self._found["train"][f"{anchor.name}_{side}"])) for side in SIDES}
-        return Scored(
-            anchor=anchor.name,
-            model=str(anchor.folder),
-            scored=found.scored,
-            reused=found.reused,
-            seconds=found.seconds,
-            mean_chosen=means["chosen"],
-            mean_rejected=means["rejected"],
-        )
+        record = scored_record(anchor.name, anchor.folder, found)
+        return replace(record, mean_chosen=means["chosen"], mean_rejected=means["rejected"])
 
     def write(self, manifest: ScoresManifest) -> None:
         """Write the pairs with all columns of scores, some rows at a time."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from mnpo.llm.config import CURRENT, Models, Sampling, Update
 from mnpo.llm.models.job import Job
 from mnpo.llm.stages.records import Scored
-from mnpo.llm.stages.score import Anchor
+from mnpo.llm.stages.score import Anchor, scored_record
 from mnpo.llm.training.anchors import anchor_weights
 from mnpo.llm.training.requests import Requests
 from mnpo.llm.training.scores import log_probs
@@ -58,13 +58,5 @@ def weigh(job: Job, model: Models, sampling: Sampling, update: Update, rows: pa.
         total += weight * found.values
         shown = name if temperature == 1 else f"{name} at temperature {temperature:g}"
         anchors[shown] = anchor.content(job)
-        scores.append(
-            Scored(
-                anchor=shown,
-                model=str(anchor.folder),
-                scored=found.scored,
-                reused=found.reused,
-                seconds=found.seconds,
-            )
-        )
+        scores.append(scored_record(shown, anchor.folder, found))
     return Weighed(total.reshape(len(rows), own), scores, anchors)

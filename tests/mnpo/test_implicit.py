@@ -117,7 +117,10 @@ def test_inner_steps_approach_the_implicit_one():
     """One is INPO, two are EGPO (Nash Mirror Prox), many are Prox where ηω < 1."""
     rng = np.random.default_rng(0)
     game, start = Game(Pairwise(random_matrix(rng, 6)), 2, TAU), random_policies(rng, 6)
-    step = lambda rule: update(game, rule, [start])  # noqa: E731
+
+    def step(rule):
+        return update(game, rule, [start])
+
     assert np.array_equal(step(nash_prox(1.0, TAU, inner=1)), step(inpo(1.0, TAU)))
     assert np.array_equal(step(nash_prox(1.0, TAU)), step(egpo(1.0, TAU)))
     errors = [np.abs(step(nash_prox(1.0, TAU, inner=k)) - step(prox(1.0, TAU))).max() for k in (1, 4, 40)]
@@ -172,7 +175,10 @@ def test_explicit_terms_may_stand_beside():
     )
     now, before = random_policies(rng, 5), random_policies(rng, 5)
     after = update(game, rule, [now, before])[0, 0]
-    q = lambda policy: game.win_probabilities(policy[None, None])[0, 0]  # noqa: E731
+
+    def q(policy):
+        return game.win_probabilities(policy[None, None])[0, 0]
+
     left = after - 0.2 * game.log_reference[0, 0] - 0.8 * np.log(before) - q(np.exp(after)) - q(now)
     assert np.ptp(left) < 1e-12
 
