@@ -1,12 +1,13 @@
 """One implicit step for twenty explicit ones? Rules on tables that see the same responses and judgments.
 
-    python benchmarks/implicit_steps.py FOLDER [SEEDS]
+    python benchmarks/implicit_steps.py FOLDER [SEEDS] [GAME ..]
 
 An iteration has 120 prompts of one game, K responses to each from the current policy, all judged. A
 rule's credits are regressed on all pairs exactly (`mnpo.sampled_game`). τ = 0.05, uniform reference, six
-iterations. Each rule is taken at the step whose median gap over seeds is best at the end. With SUSHI in the
-environment, the path of PrefLib's 00014-00000001.soc, that file as well. Prints tables; writes
-`implicit-steps.json` and the figure.
+iterations. Each rule is taken at the step whose median gap over seeds is best at the end. With SUSHI or FOOTBALL
+in the environment, the paths of PrefLib's 00014-00000001.soc and 00054-00000929.soc, those files as well. Games whose
+names end in "by four" are of four players, judged in groups. Prints tables; writes `implicit-steps.json` and the
+figure. Named games alone are run, and join what the folder has.
 """
 
 from __future__ import annotations
@@ -44,11 +45,19 @@ GAMES = {
     "cyclic": "transitive-cyclic:responses=20",
     "annotators": "annotators:responses=20",
     "sushi": os.environ.get("SUSHI", ""),
+    "football": os.environ.get("FOOTBALL", ""),
+    "annotators by four": "annotators:responses=20,annotators=30",
 }
+#: Games that are drawn by seed; of the files the responses alone are drawn.
+FILES = ("sushi", "football")
+#: Steps that a rule of four players is tried at: its games take minutes.
+FEW_STEPS = (3.0, 5.0, 8.0, 1 / TAU)
 
 
 def game_of(name: str, seed: int) -> Game:
-    spec = load_game(GAMES[name], seed=None if name == "sushi" else seed)
+    spec = load_game(GAMES[name], seed=None if name in FILES else seed)
+    if name.endswith("by four"):
+        return Game(spec.oracle, 4, TAU)
     return Game(Pairwise(spec.oracle.pairwise_matrix()), 2, TAU)
 
 
@@ -111,16 +120,30 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=200)
 
 
-def main(folder: Path, seeds: int) -> None:
+def main(folder: Path, seeds: int, named: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    begun, rows = time.monotonic(), []
-    for name in [name for name in GAMES if GAMES[name]]:
+    file = folder / "implicit-steps.json"
+    begun = time.monotonic()
+    rows = json.loads(file.read_text()) if named and file.is_file() else []
+    rows = [row for row in rows if row["game"] not in named]
+    for name in [name for name in GAMES if GAMES[name] and (not named or name in named)]:
         effective = [
             float(np.exp(entropy(solve(game_of(name, s)).policies[0, 0]))) for s in range(min(seeds, 5))
         ]
         print(f"{name}: effective responses of the equilibrium {np.median(effective):.1f}", flush=True)
-        rows += [cell(name, rule, 8, seeds) for rule in RULES]
-    rows += [
+        steps = FEW_STEPS if name.endswith("by four") else STEPS
+        rows += [cell(name, rule, 8, seeds, steps=steps) for rule in RULES]
+        file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if not named or "random" in named:
+        rows += more_on_random(seeds)
+    file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    draw(rows, folder / "implicit-steps.png")
+    print(f"{time.monotonic() - begun:.0f} s")
+
+
+def more_on_random(seeds: int) -> list[dict[str, Any]]:
+    """Labels in place of probabilities, and other K."""
+    rows = [
         cell("random", rule, 8, seeds, labels=True)
         for rule in ("INPO", "TD-MNPO n = 4", "EGPO, weighted", "prox")
     ]
@@ -128,10 +151,10 @@ def main(folder: Path, seeds: int) -> None:
         rows += [
             cell("random", rule, pool, count, steps=steps) for rule in ("INPO", "EGPO, weighted", "prox")
         ]
-    (folder / "implicit-steps.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    draw(rows, folder / "implicit-steps.png")
-    print(f"{time.monotonic() - begun:.0f} s")
+    return rows
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20)
+    words = sys.argv[2:]
+    number = int(words.pop(0)) if words and words[0].isdigit() else 20
+    main(Path(sys.argv[1]), number, words)

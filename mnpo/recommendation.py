@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 #: Preferences less cyclic than this are taken as Bradley–Terry's: DPO loses next to nothing on them.
 CYCLIC = 0.01
+#: What a game could gain over a reward of less than this, in win rate, is hardly worth a game.
+GAIN = 0.002
 #: An equilibrium further away than this, in total variation, is another one.
 MOVES = 0.02
 #: Above this share of K the effective number of responses is as large as K lets it be.
@@ -77,9 +79,10 @@ def recommend(seen: Seen) -> Recommendation:
     bound = max(CYCLIC, seen.noise or 0.0)
     cyclic = seen.cyclicity > bound
     if cyclic:
+        little = ", so that little is at stake" if seen.lost < GAIN else ""
         reasons["rule"] = (
             f"preferences are cyclic ({seen.cyclicity:.3f}, above {bound:.3f}) and {seen.no_winner:.0%} of prompts "
-            f"have no Condorcet winner; the best Bradley-Terry policy is exploitable by {seen.lost:.4f}; "
+            f"have no Condorcet winner; the best Bradley-Terry policy is exploitable by {seen.lost:.4f}{little}; "
             "td-mnpo is the other choice, with a smaller eta"
         )
     else:

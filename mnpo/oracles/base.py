@@ -48,7 +48,7 @@ class Oracle(ABC):
         # An inherited `at` would drop what a subclass adds to the answers that it takes apart, and what is known of
         # the inherited answers need not hold of others.
         if not _ANSWERS.isdisjoint(vars(cls)):
-            for name in ("at", "contractive", "pairwise_matrix", "side_by_side"):
+            for name in ("among", "at", "contractive", "pairwise_matrix", "side_by_side"):
                 if name not in vars(cls):
                     setattr(cls, name, vars(Oracle)[name])
 
@@ -94,6 +94,21 @@ class Oracle(ABC):
             IndexError: a place that does not exist.
         """
         return _Selected(self, contexts)
+
+    def among(self, places: npt.NDArray[np.intp]) -> Oracle:
+        """Return the game of some of the responses, others in each context.
+
+        A response that is named twice stands for two responses that are equal.
+
+        Args:
+            places: (X, K), which ones.
+
+        Raises:
+            ValueError: an oracle that holds a batch.
+        """
+        if self.batch_shape:
+            raise ValueError(f"{type(self).__name__} holds a batch of games; responses are chosen in one")
+        return _Among(self, places)
 
     def side_by_side(self, batch: tuple[int, ...]) -> Oracle:
         """Return the games of a batch as contexts of one game: context x of the b-th game has the place b·X + x.
@@ -191,6 +206,48 @@ class _Selected(Oracle):
         filled = np.full((*policies.shape[:-2], self._whole.contexts, self.responses), 1.0 / self.responses)
         filled[..., self._places, :] = policies
         return filled
+
+
+class _Among(Oracle):
+    """Some responses of an oracle that cannot be taken apart: all are asked about, these may be played."""
+
+    def __init__(self, whole: Oracle, places: npt.NDArray[np.intp]) -> None:
+        self._whole, self._places = whole, places
+        self.contexts, self.responses = places.shape
+        self.players, self.exchangeable = whole.players, whole.exchangeable
+        # ⟨Md, q(Mπ) − q(Mπ')⟩ with M the map that adds up equal responses.
+        self.contractive = whole.contractive
+
+    def against(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.against`."""
+        wins = self._whole.against(self._spread(opponents), counts=counts, player=player)
+        places = np.broadcast_to(self._places, (*wins.shape[:-2], *self._places.shape))
+        return np.take_along_axis(wins, places, axis=-1)
+
+    def gradient(self, opponents: Array, *, counts: Sequence[int] | None = None, player: int = 0) -> Array:
+        """See `Oracle.gradient`."""
+        slopes = self._whole.gradient(self._spread(opponents), counts=counts, player=player)
+        context = np.arange(self.contexts)[:, None, None]
+        return np.asarray(slopes[:, context, self._places[:, :, None], self._places[:, None, :]])
+
+    def at(self, contexts: Contexts) -> Oracle:
+        """See `Oracle.at`."""
+        return _Among(self._whole.at(contexts), self._places[contexts])
+
+    @property
+    def breadth(self) -> int:
+        """See `Oracle.breadth`."""
+        return self._whole.breadth
+
+    def total_value(self, players: int) -> float | None:
+        """See `Oracle.total_value`."""
+        return self._whole.total_value(players)
+
+    def _spread(self, policies: Array) -> Array:
+        """(..., X, K) -> (..., X, A)."""
+        onto = np.zeros((self.contexts, self.responses, self._whole.responses))
+        np.put_along_axis(onto, self._places[..., None], 1.0, axis=-1)
+        return np.matmul(policies[..., None, :], onto)[..., 0, :]
 
 
 def copies(opponents: Array, counts: Sequence[int] | None) -> tuple[int, ...]:

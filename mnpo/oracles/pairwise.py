@@ -75,6 +75,11 @@ class Pairwise(Oracle):
         part.contexts = part.matrix.shape[-3]
         return part
 
+    def among(self, places: npt.NDArray[np.intp]) -> Pairwise:
+        """See `Oracle.among`."""
+        context = np.arange(self.contexts)[:, None, None]
+        return Pairwise(self.matrix[..., context, places[:, :, None], places[:, None, :]])
+
     def side_by_side(self, batch: tuple[int, ...]) -> Pairwise:
         """See `Oracle.side_by_side`."""
         part = copy(self)

@@ -94,6 +94,11 @@ class PlackettLuce(Oracle):
         }
         return part
 
+    def among(self, places: npt.NDArray[np.intp]) -> PlackettLuce:
+        """See `Oracle.among`."""
+        places = np.broadcast_to(places, (*self.utilities.shape[:-2], *places.shape))
+        return PlackettLuce(np.take_along_axis(self.utilities, places, axis=-1), self.weights)
+
     def side_by_side(self, batch: tuple[int, ...]) -> PlackettLuce:
         """See `Oracle.side_by_side`."""
         part = copy(self)

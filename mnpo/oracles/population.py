@@ -78,6 +78,10 @@ class Mixture(Oracle):
         part.exchangeable = all(oracle.exchangeable for oracle in part.oracles)
         return part
 
+    def among(self, places: npt.NDArray[np.intp]) -> Mixture:
+        """See `Oracle.among`."""
+        return Mixture([oracle.among(places) for oracle in self.oracles], self.weights)
+
     @property
     def breadth(self) -> int:
         """See `Oracle.breadth`."""

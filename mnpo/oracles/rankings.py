@@ -143,6 +143,11 @@ class Rankings(Oracle):
         part.strict = bool((part._within - part._below == 1).all())
         return part
 
+    def among(self, places: npt.NDArray[np.intp]) -> Rankings:
+        """See `Oracle.among`: equal responses are tied, and share as copies do."""
+        places = np.broadcast_to(places, (*self._below.shape[:-2], *places.shape))
+        return Rankings(-np.take_along_axis(self._below, places, axis=-1), self.weights)
+
     def side_by_side(self, batch: tuple[int, ...]) -> Rankings:
         """See `Oracle.side_by_side`."""
         part = copy(self)

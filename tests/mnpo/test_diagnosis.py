@@ -89,6 +89,8 @@ def test_cycles_speak_for_prox_and_transitive_preferences_for_any_rule() -> None
     (row,) = cyclic.equilibria
     assert (row.win_rate_in_sample.mean, row.effective.mean) == pytest.approx((0.5, 3))
     assert cyclic.recommendation.rule == "prox"
+    # The cycle turns around the reference, which a fit at high temperature stays at.
+    assert "little is at stake" in cyclic.recommendation.reasons["rule"]
     assert cyclic.recommendation.players == 2
     # The equilibrium plays all that K = 3 holds: a smaller step, and more responses.
     assert cyclic.recommendation.eta == pytest.approx(2.5)

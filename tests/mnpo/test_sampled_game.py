@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mnpo import Game, Pairwise, PlackettLuce, egpo, inpo, prox, run, update
+from mnpo import Game, Pairwise, PlackettLuce, Rankings, egpo, inpo, prox, run, update
 from mnpo.sampled_game import Groups
 from tests.helpers.support import random_matrix, random_policies
 
@@ -67,12 +67,28 @@ def test_longer_steps_pay_with_the_sample_game():
     assert best["prox"] < best["inpo"] / 2
 
 
+def test_four_players_learn_from_groups_too():
+    """A population in its group form: both kinds of step tend to the exact one, and labels of pairs are refused."""
+    rng = np.random.default_rng(4)
+    levels = np.array([rng.permutation(5) for _ in range(7)])
+    game, policy = Game(Rankings(levels), 4, TAU), random_policies(rng, 5)
+    for rule in (inpo(3.0, TAU), prox(3.0, TAU)):
+        exact, errors = np.exp(update(game, rule, [policy])), []
+        for groups, pool in ((800, 5), (300, 16)):
+            feedback = Groups(groups, pool, np.random.default_rng(1))
+            errors.append(np.abs(np.exp(update(game, rule, [policy], feedback=feedback)) - exact).sum() / 2)
+        assert errors[1] < errors[0]
+        assert errors[1] < 0.03
+    with pytest.raises(ValueError, match="labels are of pairs"):
+        update(game, inpo(1.0, TAU), [policy], feedback=Groups(2, 3, rng, labels=True))
+
+
 def test_what_has_no_groups_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="pool at least 3"):
         Groups(1, 2, rng)
     with pytest.raises(ValueError, match="kind of opponents"):
         Groups(1, 4, rng, opponents="none")
-    several = Game(PlackettLuce(rng.standard_normal(4)), 3, TAU)
-    with pytest.raises(ValueError, match="pairwise games"):
-        update(several, inpo(1.0, TAU), [np.full(4, 0.25)], feedback=Groups(2, 3, rng))
+    several = Game(PlackettLuce(rng.standard_normal((2, 4))), 3, TAU)
+    with pytest.raises(ValueError, match="games of one context"):
+        update(several, inpo(1.0, TAU), [np.full((1, 2, 4), 0.25)], feedback=Groups(2, 3, rng))
