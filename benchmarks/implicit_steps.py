@@ -5,9 +5,9 @@
 An iteration has 120 prompts of one game, K responses to each from the current policy, all judged. A
 rule's credits are regressed on all pairs exactly (`mnpo.sampled_game`). τ = 0.05, uniform reference, six
 iterations. Each rule is taken at the step whose median gap over seeds is best at the end. With SUSHI or FOOTBALL
-in the environment, the paths of PrefLib's 00014-00000001.soc and 00054-00000929.soc, those files as well. Games whose
-names end in "by four" are of four players, judged in groups. Prints tables; writes `implicit-steps.json` and the
-figure. Named games alone are run, and join what the folder has.
+in the environment, the paths of PrefLib's 00014-00000001.soc and 00054-00000929.soc, those files as well. Games
+whose names end in "by four" are of four players, judged in groups. Prints tables; writes `implicit-steps.json` and
+the figure. Named games alone are run, and join what the folder has.
 """
 
 from __future__ import annotations
