@@ -1,11 +1,11 @@
 """Implicit against explicit steps on a language model, with the same number of responses and judgments.
 
-    python benchmarks/llm_implicit.py FOLDER [PRESET] [key=value ..]
+    python benchmarks/llm_implicit.py FOLDER [PRESET] [RULE:ETA ..] [key=value ..]
 
-Trains the model of PRESET (tiny unless given) by INPO, TD-MNPO and `prox`, each at several steps. All runs share
-their stores, so that the first iteration has the very same responses and answers. Prints the bracket of the gap
-after each iteration, the win rate against the reference, KL and the loss at the end of the fit, and writes
-`table.json`. What is there is not trained again.
+Trains the model of PRESET (tiny unless given) by INPO, TD-MNPO and `prox`, each at several steps, or by those that
+are named. All runs share their stores, so that the first iteration has the very same responses and answers. Prints
+the bracket of the gap after each iteration, the win rate against the reference, KL and the loss at the end of the
+fit, and writes `table.json`. What is there is not trained again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnpo.llm.runtime.progress import progress, quiet
 
 TAU = 0.05
 RULES: dict[str, dict[str, Any]] = {
-    f"{name} η = {eta:g}": {"name": name, "eta": eta, "tau": TAU, **more}
+    f"{name}:{eta:g}": {"name": name, "eta": eta, "tau": TAU, **more}
     for name, more, etas in (
         ("inpo", {}, (2.0, 4.0, 8.0, 20.0)),
         ("td-mnpo", {"players": 4}, (4.0, 8.0)),
@@ -34,9 +34,12 @@ RULES: dict[str, dict[str, Any]] = {
 
 def run(home: Path, preset: str, rule: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     spec = ", ".join(f"{key}: {value}" for key, value in rule.items())
+    defaults = (
+        [] if any(word.startswith("eval_generations=") for word in overrides) else ["eval_generations=32"]
+    )
     given = [
         f"output_dir={home / '-'.join(str(value) for value in rule.values())}",
-        f"rule={{{spec}}}", "eval_generations=32", "pairing=all", "temperature=1", "top_p=1",
+        f"rule={{{spec}}}", *defaults, "pairing=all", "temperature=1", "top_p=1",
         *(f"{name}_dir={home / name}" for name in ("samples", "answers", "scores", "encoded")), *overrides,
     ]  # fmt: skip
     with progress(False) as report:
@@ -44,7 +47,7 @@ def run(home: Path, preset: str, rule: dict[str, Any], overrides: list[str]) -> 
     return found.as_dict()
 
 
-def main(home: Path, preset: str, overrides: list[str]) -> None:
+def main(home: Path, preset: str, rules: list[str], overrides: list[str]) -> None:
     quiet()
     config = load(preset, [f"output_dir={home / 'model'}", *overrides])
     job = Job.start(config.folders, config.model, config.compute, None)
@@ -53,7 +56,8 @@ def main(home: Path, preset: str, overrides: list[str]) -> None:
         f"model_name_or_path={job.policy()}",
     ]  # one that is made on the spot is made once
     table = []
-    for name, rule in RULES.items():
+    for name in rules or RULES:
+        rule = RULES[name]
         rows = run(home, preset, rule, overrides)["iterations"]
         for row in rows:
             oracle, gap = next((key, value) for key, value in row["gap"].items() if value)
@@ -70,4 +74,6 @@ def main(home: Path, preset: str, overrides: list[str]) -> None:
 
 if __name__ == "__main__":
     places = [word for word in sys.argv[1:] if "=" not in word]
-    main(Path(places[0]), places[1] if len(places) > 1 else "tiny", [w for w in sys.argv[1:] if "=" in w])
+    named = [word for word in places[1:] if ":" in word]
+    presets = [word for word in places[1:] if ":" not in word] or ["tiny"]
+    main(Path(places[0]), presets[0], named, [word for word in sys.argv[1:] if "=" in word])
