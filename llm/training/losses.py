@@ -14,7 +14,7 @@ from mnpo.objectives import objective as objective_named
 
 
 class TorchOps:
-    """`mnpo.objectives.Ops` for tensors."""
+    """`mnpo.objectives.Ops` and `mnpo.oracle_objectives.RankingOps` for tensors."""
 
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
@@ -24,6 +24,11 @@ class TorchOps:
     def softplus(x: Tensor) -> Tensor:
         """log(1 + e^x); torch's own softplus is cut off at 20."""
         return -F.logsigmoid(-x)
+
+    @staticmethod
+    def logsumexp(x: Tensor) -> Tensor:
+        """log Σ e^x over the last axis."""
+        return torch.logsumexp(x, -1)
 
 
 #: Fields of `Pairs` of which there is one for each response.
