@@ -1,7 +1,8 @@
 """Preference data as people publish it, read into one kind of row.
 
 Known are the formats of the Hub as TRL documents them (standard and conversational, with and without a prompt of
-its own), `all_generated_responses` with `all_rm_scores` (princeton-nlp), and the dialogues of Anthropic's hh-rlhf.
+its own), `all_generated_responses` with `all_rm_scores` (princeton-nlp), the dialogues of Anthropic's hh-rlhf, and
+the strengths of HelpSteer2-Preference and HelpSteer3.
 """
 
 from __future__ import annotations
@@ -29,8 +30,22 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 }
 #: Responses with scores: of these the best and the worst are a pair.
 SCORED = ("all_generated_responses", "all_rm_scores")
+#: Two responses with a preference from −3 (the first is much better) over 0 (a tie) to 3 (the second is): how
+#: HelpSteer2-Preference and HelpSteer3 call the prompt, both responses and this strength.
+STRENGTHS = (
+    ("prompt", "response_1", "response_2", "preference_strength"),
+    ("context", "response1", "response2", "overall_preference"),
+)
+STRONGEST = 3
 #: All columns that are read.
-COLUMNS = ("prompt", "chosen", "rejected", *SCORED, *NUMBERS)
+COLUMNS = (
+    "prompt",
+    "chosen",
+    "rejected",
+    *SCORED,
+    *NUMBERS,
+    *dict.fromkeys(c for row in STRENGTHS for c in row[1:]),
+)
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -66,6 +81,9 @@ def as_row(number: int, raw: Mapping[str, Any]) -> Row:
     numbers = _numbers(raw)
     if all(raw.get(name) is not None for name in SCORED):
         return _best_and_worst(number, raw, numbers)
+    for names in STRENGTHS:
+        if raw.get("chosen") is None and names[-1] in raw:
+            return _stronger(number, [raw.get(name) for name in names], numbers)
     for name in ("chosen", "rejected"):
         if raw.get(name) is None:
             raise Malformed(f"no {name!r}")
@@ -111,6 +129,22 @@ def _best_and_worst(number: int, raw: Mapping[str, Any], numbers: dict[str, floa
     start = asked(prompt)
     rewards = {"reward_chosen": float(scores[best]), "reward_rejected": float(scores[worst])}
     return Row(number, start, _answer(responses[best]), _answer(responses[worst]), {**numbers, **rewards})
+
+
+def _stronger(number: int, values: Sequence[Any], numbers: dict[str, float]) -> Row:
+    """The better of two responses, and by how much as the margin; of a tie the first, with even chances."""
+    prompt, first, second, strength = values
+    if not (isinstance(first, str) and isinstance(second, str)):
+        raise Malformed("one of the two responses is no text")
+    if not _is_number(strength) or not (abs(strength) <= STRONGEST and float(strength).is_integer()):
+        raise Malformed(
+            f"the strength of the preference is no integer from -{STRONGEST} to {STRONGEST}: {str(strength)[:20]!r}"
+        )
+    if prompt is None:
+        raise Malformed("no prompt")
+    chosen, rejected = (second, first) if strength > 0 else (first, second)
+    known = {**numbers, "margin": float(abs(strength))} | ({"preference": 0.5} if strength == 0 else {})
+    return Row(number, asked(prompt), _answer(chosen), _answer(rejected), known)
 
 
 def asked(prompt: Any) -> list[Message]:

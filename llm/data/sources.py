@@ -15,7 +15,7 @@ from typing import Any
 from mnpo.choices import choose
 from mnpo.common.digests import file_digest
 from mnpo.llm.data import made
-from mnpo.llm.data.formats import COLUMNS, SCORED, Malformed, Row, as_row, first_line
+from mnpo.llm.data.formats import COLUMNS, SCORED, STRENGTHS, Malformed, Row, as_row, first_line
 
 #: A row as it is, with its number from 1, or what is wrong with it.
 Raw = tuple[int, Mapping[str, Any] | Malformed]
@@ -181,7 +181,9 @@ def _check_columns(name: str, seen: set[str], renamed: Mapping[str, str], good: 
     missing = set(renamed.values()) - seen
     if not good:
         ours = (seen - set(renamed.values())) | set(renamed)
-        missing |= ({"prompt"} if ours.issuperset(SCORED) else {"chosen", "rejected"}) - ours
+        wanted = {"prompt"} if ours.issuperset(SCORED) else {"chosen", "rejected"}
+        wanted = next((set(names) for names in STRENGTHS if names[-1] in ours), wanted)
+        missing |= wanted - ours
     if missing:
         raise ValueError(
             f"dataset {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(sorted(missing))}; it has "

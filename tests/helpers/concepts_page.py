@@ -11,7 +11,7 @@ import numpy as np
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "concepts.md").read_text(encoding="utf-8")
-LABELS = [*map(str, range(1, 10)), "U", "10", "L", "11", "12", "13", "14", "15", "16", "17"]
+LABELS = [*map(str, range(1, 10)), "U", "10", "L", "11", "12", "13", "14", "15", "16", "17", "18"]
 NAMES = "abc"
 PAIRS = ("c, a", "c, b", "a, b")
 

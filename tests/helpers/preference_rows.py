@@ -68,6 +68,25 @@ FORMATS: dict[str, tuple[dict[str, Any], tuple[Any, Any, Any, dict[str, float]]]
         },
         ([user("Hi"), assistant("Hello"), user("Sky?")], "Blue.", "Human: no", {}),
     ),
+    "HelpSteer2-Preference": (
+        {
+            "prompt": "Sky?", "response_1": "Green.", "response_2": "Blue.", "preference_strength": 3,
+            "preference_statement": "Response 2 is right.", "split": "train",
+        },
+        ([user("Sky?")], "Blue.", "Green.", {"margin": 3}),
+    ),
+    "HelpSteer3": (
+        {
+            "domain": "general", "language": "english", "context": TALK, "response1": "Blue.",
+            "response2": "Green.", "overall_preference": -2,
+            "individual_preference": [{"score": -2, "reasoning": "true", "feedback_1": "", "feedback_2": ""}],
+        },
+        (TALK, "Blue.", "Green.", {"margin": 2}),
+    ),
+    "HelpSteer3, a tie": (
+        {"context": SKY, "response1": "Blue.", "response2": "Azure.", "overall_preference": 0},
+        (SKY, "Blue.", "Azure.", {"margin": 0, "preference": 0.5}),
+    ),
     "numbers": (
         told("Sky?", "Blue.", "Green.", chosen_probability=0.75, win_chosen=1, win_rejected=0, margin=-3)
         | {"score_chosen": 7, "rejected_score": 1.5, "uncertainty_chosen": None},

@@ -35,6 +35,22 @@ MALFORMED: dict[str, tuple[Mapping[str, Any], str]] = {
         "do not begin alike",
     ),
     "no prompt": ({"chosen": "yes", "rejected": "no"}, "no 'prompt'"),
+    "strength beyond 3": (
+        {"prompt": "a", "response_1": "b", "response_2": "c", "preference_strength": 4},
+        "no integer from -3 to 3: '4'",
+    ),
+    "strength is a fraction": (
+        {"context": SKY, "response1": "b", "response2": "c", "overall_preference": 1.5},
+        "no integer from -3 to 3: '1.5'",
+    ),
+    "no strength": (
+        {"prompt": "a", "response_1": "b", "response_2": "c", "preference_strength": None},
+        "no integer from -3 to 3: 'None'",
+    ),
+    "one response": (
+        {"prompt": "a", "response_1": "b", "preference_strength": 1},
+        "one of the two responses is no text",
+    ),
     "score is NaN": (told("a", "b", "c", score_chosen=float("nan")), "'score_chosen' is not a finite number"),
     "number too large": (told("a", "b", "c", margin=10**400), "'margin' is not a finite number: '1000"),
     "number as text": (told("a", "b", "c") | {"margin": "2"}, "'margin' is not a finite number: '2'"),
