@@ -30,7 +30,7 @@ def diagnose(
         int | None,
         typer.Option(
             help="Binary labels of each pair that win probabilities are shares of.",
-            show_default="deterministic",
+            show_default="of votes their number, else deterministic",
         ),
     ] = None,
     scale: Annotated[float, typer.Option(help="What rewards are divided by.")] = 1.0,

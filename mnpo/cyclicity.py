@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from mnpo.numerics import Array, as_array
+from mnpo.numerics import Array, as_array, as_weights
 from mnpo.oracles import Pairwise
 
 #: Probabilities nearer to 0 or 1 than this are taken as this: a certain win is a logit of 13.8.
@@ -135,24 +135,30 @@ def strongest_cycle(wins: npt.ArrayLike) -> tuple[int, int, int] | None:
     return i, j, k
 
 
-def disagreement(wins: npt.ArrayLike) -> Array:
+def disagreement(wins: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Array:
     """Return the share of pairs of responses that two annotators order differently, mean over pairs of annotators.
 
     Args:
         wins: (V, ..., K, K), of V annotators.
+        weights: (V,); a pair of annotators counts as the product of theirs. All alike unless given.
 
     Returns:
         (...); 0 for one annotator. Who finds a pair even orders it like everybody.
+
+    Raises:
+        ValueError: weights that are no V numbers of at least 0.
     """
     matrix = as_array(wins, "wins")
     annotators, size = matrix.shape[0], matrix.shape[-1]
-    if annotators < 2:
+    shares = as_weights(weights, annotators, "weights")
+    pairs = (1 - (shares**2).sum()) / 2
+    if annotators < 2 or pairs <= 0:
         return np.zeros(matrix.shape[1:-2])
     first, second = np.triu_indices(size, 1)
     signs = np.sign(matrix[..., first, second] - 0.5)
-    # Σ_{v≠w} [s_v s_w = −1], from the sums of signs and of their squares.
-    apart = ((signs**2).sum(0) ** 2 - signs.sum(0) ** 2) / 2
-    return np.asarray(apart.mean(-1) / (annotators * (annotators - 1)))
+    # Σ_{v<w} w_v w_w [s_v s_w = −1]: half the product of those who say 1 and those who say −1, either way.
+    sides = [np.tensordot(shares, signs == side, axes=1) for side in (1, -1)]
+    return np.asarray((sides[0] * sides[1]).mean(-1) / pairs)
 
 
 def as_wins(wins: npt.ArrayLike) -> Array:

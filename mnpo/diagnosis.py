@@ -128,10 +128,11 @@ class Diagnosing:
             if len(annotators) <= MOST_NAMED:
                 self._transitivity(one.name, _cyclicity(one, wins), one.labels)
         population = np.tensordot(weights, matrices, axes=1)
-        together = cyclicity(population, labels=_labels(annotators))
+        labels = _labels(annotators, weights)
+        together = cyclicity(population, labels=labels)
         if len(annotators) > 1:
-            self._transitivity(POPULATION, together, _labels(annotators))
-            self._keep(("disagreement",), disagreement(matrices))
+            self._transitivity(POPULATION, together, labels)
+            self._keep(("disagreement",), disagreement(matrices, weights))
         pairs = all(one.utilities is None for one in annotators)
         self._pairwise &= pairs if oracle is None else isinstance(oracle, Pairwise)
         alone = _cyclicity(annotators[0], population) if len(annotators) == 1 else together
@@ -301,9 +302,12 @@ def _cyclicity(annotator: Annotator, wins: Array) -> Cyclicity:
     return cyclicity(wins, labels=annotator.labels)
 
 
-def _labels(annotators: Sequence[Annotator]) -> int | None:
+def _labels(annotators: Sequence[Annotator], weights: Array) -> int | None:
+    """How many labels the population's shares are worth: their variance is Σ w²/m times that of a label."""
     known = [one.labels for one in annotators]
-    return None if None in known else sum(m for m in known if m is not None)
+    if None in known:
+        return None
+    return max(1, round(1 / sum(w * w / m for w, m in zip(weights.tolist(), known, strict=True) if m)))
 
 
 def _oracle(annotators: Sequence[Annotator], weights: Array) -> Oracle:

@@ -35,7 +35,8 @@ def diagnose(
     Args:
         source: what `load_game` takes, or a file that `is_judged`.
         tau: τ > 0; the game's, or 0.1.
-        labels: m, if win probabilities are shares of m binary labels of each pair.
+        labels: m, if win probabilities are shares of m binary labels of each pair; of votes their number, unless
+            given.
         scale: what rewards are divided by.
         prompts: of a file of judged responses the first so many.
         seed: of random games, the bootstrap and the labels' noise.
@@ -53,9 +54,13 @@ def diagnose(
         notes = _judged(gathering, cycles, Path(source), scale, prompts)
     else:
         spec = load_game(source, seed=seed)
+        noted = list(spec.notes)
+        if labels is None and spec.votes is not None:
+            labels = spec.votes
+            noted.append(f"win rates are shares of {labels} votes a pair, in the harmonic mean over pairs")
         proposed = spec.tau if isinstance(spec.tau, float | int) else DEFAULT_TAU
         gathering = Diagnosing(float(proposed) if tau is None else tau, seed)
-        notes = [*spec.notes, *_game(gathering, cycles, spec, labels, scale)]
+        notes = [*noted, *_game(gathering, cycles, spec, labels, scale)]
     return {
         "kind": "diagnose",
         "game": source,

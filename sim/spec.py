@@ -27,6 +27,8 @@ class GameSpec:
         players: n, if the source fixes or proposes it.
         tau: τ, one number or (n,), if the source proposes it.
         reference: (A,), (X, A) or (n, X, A), if the source proposes it.
+        votes: of how many votes a pair's win rate is the share, if the source is votes: the harmonic mean over the
+            pairs that have any.
         notes: what the reader of the source should know (pairs without votes, ..).
     """
 
@@ -36,6 +38,7 @@ class GameSpec:
     players: int | None = None
     tau: float | tuple[float, ...] | None = None
     reference: Array | None = None
+    votes: int | None = None
     notes: tuple[str, ...] = ()
 
     def game(

@@ -111,6 +111,7 @@ def read_votes(path: Path) -> GameSpec:
         ValueError: says what is wrong, with the line.
     """
     wins: dict[tuple[str, str], float] = {}
+    squares: dict[frozenset[str], float] = {}
     names: dict[str, None] = {}
     votes = 0
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
@@ -142,6 +143,8 @@ def read_votes(path: Path) -> GameSpec:
         share = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}[winner]
         wins[first, second] = wins.get((first, second), 0.0) + weight * share
         wins[second, first] = wins.get((second, first), 0.0) + weight * (1 - share)
+        pair = frozenset((first, second))
+        squares[pair] = squares.get(pair, 0.0) + float(weight) ** 2
         votes += 1
     if not votes:
         raise ValueError(f"{path}: has no votes")
@@ -158,4 +161,12 @@ def read_votes(path: Path) -> GameSpec:
         notes.append(
             f"{unseen} of {len(order) * (len(order) - 1) // 2} pairs have no votes; they are taken as even"
         )
-    return GameSpec(name=str(path), oracle=Pairwise(matrix), responses=tuple(order), notes=tuple(notes))
+    # Unequal weights are worth (Σ w)²/Σ w² equal ones.
+    worth = [total[tuple(index[name] for name in pair)] ** 2 / square for pair, square in squares.items()]
+    return GameSpec(
+        name=str(path),
+        oracle=Pairwise(matrix),
+        responses=tuple(order),
+        votes=max(1, round(len(worth) / sum(1 / each for each in worth))),
+        notes=tuple(notes),
+    )

@@ -56,6 +56,23 @@ def test_judged_responses_in_both_forms_are_grouped_by_their_number(mnpo, tmp_pa
     assert population["triples"]["mean"] == pytest.approx((1 + 1 + 1 / 4) / 3)
 
 
+def test_votes_are_noisy_by_their_number(mnpo, tmp_path):
+    """Nine votes a pair are nine labels; `--labels` has the last word."""
+    split = {("a", "b"): 6, ("b", "c"): 6, ("a", "c"): 4}
+    votes = [
+        {"model_a": one, "model_b": two, "winner": "model_a" if k < wins else "model_b"}
+        for (one, two), wins in split.items()
+        for k in range(9)
+    ]
+    judged(tmp_path / "votes.jsonl", votes)
+    found = json.loads(mnpo("sim", "diagnose", "votes.jsonl", "--json")[1])
+    given = json.loads(mnpo("sim", "diagnose", "votes.jsonl", "--labels", 9, "--json")[1])
+    more = json.loads(mnpo("sim", "diagnose", "votes.jsonl", "--labels", 900, "--json")[1])
+    assert any("shares of 9 votes" in note for note in found["notes"])
+    assert found["transitivity"] == given["transitivity"]
+    assert found["transitivity"][0]["noise"]["cyclicity"] > more["transitivity"][0]["noise"]["cyclicity"]
+
+
 def test_scale_divides_rewards(mnpo, tmp_path):
     judged(tmp_path / "one.jsonl", [row([0.0, 2.0, 6.0])])
     judged(tmp_path / "half.jsonl", [row([0.0, 1.0, 3.0])])

@@ -117,6 +117,10 @@ def test_disagreement_counts_pairs_that_two_order_differently() -> None:
     ]  # fmt: skip
     np.testing.assert_allclose(disagreement(wins), expected, rtol=1e-12)
     assert not disagreement(wins[:1]).any()
+    # Weights are shares of annotators: the third three times is the third with weight 3, but for itself.
+    weights, many = np.array([1, 1, 3, 0]), wins[[0, 1, 2, 2, 2]]
+    apart = 5 * 4 * disagreement(many) / (25 - (weights**2).sum())
+    np.testing.assert_allclose(disagreement(wins, weights), apart, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
