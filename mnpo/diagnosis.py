@@ -33,7 +33,7 @@ from mnpo.gap_estimates import bootstrap
 from mnpo.gaps import gains
 from mnpo.implicit import equilibrium_around
 from mnpo.numerics import LOG_ZERO, Array, as_array, as_weights, entropy, normalise_log
-from mnpo.oracles import Mixture, Oracle, Pairwise, PlackettLuce
+from mnpo.oracles import Oracle, Pairwise, PlackettLuce, panel
 from mnpo.recommendation import Seen, recommend
 
 #: The numbers of players whose equilibria are computed.
@@ -74,6 +74,12 @@ class Annotator(NamedTuple):
             check_size(utilities.shape[-1])
             return PlackettLuce(utilities).pairwise_matrix()
         return as_wins(self.wins if self.wins is not None else [])
+
+    def oracle(self) -> Oracle:
+        """Return who judges pairs and groups."""
+        if self.utilities is None:
+            return Pairwise(self.matrix())
+        return PlackettLuce(np.asarray(self.utilities)[None])
 
 
 class Diagnosing:
@@ -137,7 +143,7 @@ class Diagnosing:
         self._pairwise &= pairs if oracle is None else isinstance(oracle, Pairwise)
         alone = _cyclicity(annotators[0], population) if len(annotators) == 1 else together
         self._fit(population, alone.utilities)
-        self._equilibria(oracle or _oracle(annotators, weights), population)
+        self._equilibria(oracle or panel([one.oracle() for one in annotators], weights), population)
 
     def finish(self) -> Diagnosis:
         """Return the diagnosis.
@@ -308,19 +314,3 @@ def _labels(annotators: Sequence[Annotator], weights: Array) -> int | None:
     if None in known:
         return None
     return max(1, round(1 / sum(w * w / m for w, m in zip(weights.tolist(), known, strict=True) if m)))
-
-
-def _oracle(annotators: Sequence[Annotator], weights: Array) -> Oracle:
-    """Return the group oracle of a population; all with utilities are one Plackett–Luce."""
-    parts: list[Oracle] = []
-    shares: list[float] = []
-    valued = [k for k, one in enumerate(annotators) if one.utilities is not None]
-    if valued:
-        utilities = np.stack([np.asarray(annotators[k].utilities) for k in valued])
-        parts.append(PlackettLuce(utilities, weights[valued]))
-        shares.append(float(weights[valued].sum()))
-    for one, weight in zip(annotators, weights, strict=True):
-        if one.utilities is None:
-            parts.append(Pairwise(one.matrix()))
-            shares.append(float(weight))
-    return parts[0] if len(parts) == 1 else Mixture(parts, shares)

@@ -10,7 +10,7 @@ import numpy as np
 from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.preferences.pairing import Recipe, candidates
 from mnpo.numerics import Array
-from mnpo.oracles import Mixture, Oracle, Pairwise, PlackettLuce
+from mnpo.oracles import Oracle, Pairwise, PlackettLuce, panel
 from mnpo.sample_game import sample_game
 
 
@@ -67,11 +67,12 @@ def oracle_of(judged: Sequence[Sequence[Judged]], own: int, players: int) -> Ora
     if players == 2:
         matrices = [np.stack([one.matrix(own)[:, :own] for one in said]) for said in by_member]
         return Pairwise(np.tensordot(weights, matrices, axes=1))
-    parts: list[Oracle] = []
+    members: list[Oracle] = []
     for said in by_member:
         rewards = [one.rewards[:own] for one in said if one.rewards is not None]
-        if rewards:
-            parts.append(PlackettLuce(np.stack(rewards)[None]))
-        else:
-            parts.append(Pairwise(np.stack([one.matrix(own)[:, :own] for one in said])))
-    return parts[0] if len(parts) == 1 else Mixture(parts, weights)
+        members.append(
+            PlackettLuce(np.stack(rewards)[None])
+            if rewards
+            else Pairwise(np.stack([one.matrix(own)[:, :own] for one in said]))
+        )
+    return panel(members, weights)

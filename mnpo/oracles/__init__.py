@@ -4,7 +4,7 @@ from mnpo.oracles.base import Oracle
 from mnpo.oracles.heterogeneous import Heterogeneous
 from mnpo.oracles.pairwise import Pairwise
 from mnpo.oracles.plackett_luce import PlackettLuce
-from mnpo.oracles.population import Mixture, Population, levels_of
+from mnpo.oracles.population import Mixture, Population, levels_of, panel
 from mnpo.oracles.rankings import Rankings
 from mnpo.oracles.reward import Reward
 from mnpo.oracles.tensor import DenseTensor
@@ -20,4 +20,5 @@ __all__ = [
     "Rankings",
     "Reward",
     "levels_of",
+    "panel",
 ]

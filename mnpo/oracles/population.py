@@ -137,6 +137,28 @@ class Population(Mixture):
         super().__init__(parts, shares or None)
 
 
+def panel(members: Sequence[Oracle], weights: npt.ArrayLike) -> Oracle:
+    """Return the population of some members; those of Plackett–Luce become one oracle, which is faster.
+
+    Args:
+        members: Plackett–Luce oracles and others, without batch axes.
+        weights: one each.
+    """
+    shares = as_weights(weights, len(members), "weights")
+    if len(members) == 1:
+        return members[0]
+    valued = [(part, w) for part, w in zip(members, shares, strict=True) if isinstance(part, PlackettLuce)]
+    others = [
+        (part, w) for part, w in zip(members, shares, strict=True) if not isinstance(part, PlackettLuce)
+    ]
+    if valued:
+        utilities = np.concatenate([part.utilities for part, _ in valued])
+        each = np.concatenate([w * part.weights for part, w in valued])
+        others.insert(0, (PlackettLuce(utilities, each), sum(w for _, w in valued)))
+    parts, totals = zip(*others, strict=True)
+    return Mixture(parts, totals) if len(parts) > 1 else parts[0]
+
+
 def levels_of(ranking: Sequence[Sequence[int]], responses: int) -> npt.NDArray[np.int64]:
     """Return the class of each response in a weak order, the unranked together one class below.
 
