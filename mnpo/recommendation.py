@@ -85,6 +85,11 @@ def recommend(seen: Seen) -> Recommendation:
             f"have no Condorcet winner; the best Bradley-Terry policy is exploitable by {seen.lost:.4f}{little}; "
             "td-mnpo is the other choice, with a smaller eta"
         )
+    elif seen.cyclicity > CYCLIC:
+        reasons["rule"] = (
+            f"preferences are no more cyclic ({seen.cyclicity:.3f}) than noise makes transitive ones (up to "
+            f"{bound:.3f}), so that nothing speaks against DPO; more labels of each pair would tell"
+        )
     else:
         reasons["rule"] = (
             f"preferences are transitive up to a cyclicity of {seen.cyclicity:.3f} (up to {bound:.3f} is noise "

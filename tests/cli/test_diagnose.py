@@ -70,6 +70,8 @@ def test_votes_are_noisy_by_their_number(mnpo, tmp_path):
     more = json.loads(mnpo("sim", "diagnose", "votes.jsonl", "--labels", 900, "--json")[1])
     assert any("shares of 9 votes" in note for note in found["notes"])
     assert found["transitivity"] == given["transitivity"]
+    assert "than noise makes transitive ones" in found["recommendation"]["reasons"]["rule"]
+    assert more["recommendation"]["rule"] == "prox"
     assert found["transitivity"][0]["noise"]["cyclicity"] > more["transitivity"][0]["noise"]["cyclicity"]
 
 
