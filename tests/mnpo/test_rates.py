@@ -47,14 +47,14 @@ def measured_rate(game, rule, policies, externals, steps):
 
 @pytest.mark.parametrize(("name", "options"), RULES, ids=lambda value: str(value))
 def test_the_predicted_rate_is_the_measured_slope(name, options):
-    for seed in range(5):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         games = [
             Game(Pairwise(random_matrix(rng, 5)), 2, 0.1, random_policies(rng, 5)),
             Game(Rankings(rng.integers(0, 5, (6, 5))), 4, 0.1, random_policies(rng, 5)),
             Game(Heterogeneous([Pairwise(random_matrix(rng, 4)) for _ in range(3)]), 3, 0.2),
         ]
-        game = games[seed % 3]
+        game = games[seed]
         tau = float(game.player_tau[0])
         externals = list(random_policies(rng, 2, game.actions)) if name == "eo-mnpo" else []
         rule = make_rule(name, eta=0.25, tau=tau, **options)

@@ -150,7 +150,8 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(home, 2 * (float(np.mean(values)) - 0.5 + TAU * many.kl))
 
 
-@pytest.mark.parametrize("count", [8, 32, pytest.param(128, marks=pytest.mark.slow)])
+@pytest.mark.slow  # a minute; tests/llm/crosscheck/test_gap_brackets.py is the short one
+@pytest.mark.parametrize("count", [8, 32, 128])
 def test_the_bracket_holds_the_gap_of_the_styles(trained: Trained, count: int) -> None:
     found = trained.bracket(count)
     assert found.split.low <= trained.exact <= found.plug_in.high
@@ -160,6 +161,7 @@ def test_the_bracket_holds_the_gap_of_the_styles(trained: Trained, count: int) -
     assert 1 < found.effective < 2 * count
 
 
+@pytest.mark.slow
 def test_the_bracket_closes(trained: Trained) -> None:
     near, far = trained.bracket(32), trained.bracket(8)
     widths = [found.plug_in.mean - found.split.mean for found in (near, far)]
