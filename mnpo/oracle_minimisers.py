@@ -108,8 +108,10 @@ class Pools:
             top: whether the first alone counts, of its pool.
 
         Raises:
-            ValueError: a ranking of fewer than two, or that names a response twice.
+            ValueError: no rankings, one of fewer than two, or that names a response twice.
         """
+        if not len(rankings) or not all(map(len, rankings)):
+            raise ValueError("rankings must not be empty")
         shares = as_weights(weights, len(rankings), "weights")
         size = 1 + max(max(ranking) for ranking in rankings)
         rows: list[tuple[Array, Array, float]] = []

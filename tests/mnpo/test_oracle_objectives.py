@@ -241,6 +241,8 @@ def test_what_minimisers_do_not_depend_on(size, seed, factor):
         (lambda: Pools.of_pairs("margin", np.full((2, 2), 0.5), shares=np.zeros((2, 2))), "no pair"),
         (lambda: Pools.of_rankings([[0, 1], [2, 3], [1, 0], [3, 2]]).minimiser(), "never meet"),
         (lambda: Pools.of_rankings([[0]]), "at least 2"),
+        (lambda: Pools.of_rankings([]), "empty"),
+        (lambda: Pools.of_rankings([[0, 1], []]), "empty"),
         (lambda: Pools.of_rankings([[0, 0]]), "different"),
     ],
 )
