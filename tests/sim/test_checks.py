@@ -16,9 +16,9 @@ CYCLIC = ["biased-rps", "dominated-clone", "duplicate"]
 
 @pytest.mark.parametrize("name", ["inpo", "onpo", "egpo", "td-mnpo", "ht-mnpo", "mpo", "omwu", "eo-mnpo"])
 def test_sound_rules_pass_everything(name):
-    for verdict in check([name], steps=4000):
-        if verdict.kind == "rule":
-            assert verdict.verdict == "equilibrium", verdict
+    for test in UNIT_TESTS.values():
+        verdict = check_rule(name, test, 4000)
+        assert verdict.verdict == "equilibrium", verdict
 
 
 def test_nash_md_passes_with_falling_steps():
