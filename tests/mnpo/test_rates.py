@@ -31,7 +31,7 @@ def measured_rate(game, rule, policies, externals, steps):
     """
     direction = np.random.default_rng(0).standard_normal(policies.shape)
     shrunk, walked = 0.0, 0
-    for number in range(30):
+    for number in range(18):
         start = policies * np.exp(1e-4 * direction / np.abs(direction).max())
         start /= start.sum(-1, keepdims=True)
         found = run(game, rule, steps, start=start, externals=externals, keep_policies=True)
@@ -39,7 +39,7 @@ def measured_rate(game, rule, policies, externals, steps):
         distance = np.linalg.norm(deviation, axis=1)
         last = int(np.argmax(distance < 1e-8 * distance[0]) or steps)
         direction = deviation[last].reshape(policies.shape)
-        if number >= 10:
+        if number >= 6:
             shrunk += np.log(distance[last] / distance[20])
             walked += last - 20
     return shrunk / walked
