@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mnpo.choices import choose
+from mnpo.numerics import LOG_ZERO
 from mnpo.objectives import Ops, Tensor
-
-#: Added to the score of what is not in a pool: e to it is 0.
-_ABSENT = -1e4
 
 
 class RankingOps(Ops, Protocol):
@@ -119,7 +117,7 @@ def top_one(ops: RankingOps, scores: Tensor, winners: Tensor, present: Tensor) -
     Returns:
         (B,) (Plackett 1975).
     """
-    total = ops.logsumexp(scores + _ABSENT * (1 - present))
+    total = ops.logsumexp(scores + LOG_ZERO * (1 - present))
     return total - (winners * scores).sum(-1) / winners.sum(-1)
 
 
@@ -134,7 +132,7 @@ def full_ranking(ops: RankingOps, scores: Tensor, present: Tensor) -> Tensor:
     Returns:
         (B,); with two, Bradley–Terry.
     """
-    kept = scores + _ABSENT * (1 - present)
+    kept = scores + LOG_ZERO * (1 - present)
     parts = [
         present[..., k] * (ops.logsumexp(kept[..., k:]) - scores[..., k]) for k in range(scores.shape[-1] - 1)
     ]
