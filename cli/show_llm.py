@@ -66,6 +66,33 @@ def fitted(record: dict[str, Any]) -> None:
     console.print(f"model: {escape(record['model'])}")
 
 
+def fitted_oracle(record: dict[str, Any]) -> None:
+    """Print each fit of an oracle, how it meets held-out comparisons, and where it stands."""
+    _rows(record["rows"])
+    table = _table("oracle", "objective", "judged", "held", "loss", "acc.", "log-loss", "ECE", "scale")
+    for part in record["parts"]:
+        name = part["annotator"] or "all"
+        for phase in part["phases"]:
+            fits = phase["fits"].get(part["annotator"] or "", {}).get("one")
+            shown = ["", "", "", ""]
+            if fits is not None:
+                shown = [f"{fits[key]:.3f}" for key in ("accuracy", "log_loss", "error")]
+                best = phase["best_scale"].get(part["annotator"] or "")
+                shown.append("" if best is None else f"{best:.3g}")
+            table.add_row(
+                escape(name), phase["objective"], str(phase["judgments"]["train"]),
+                str(phase["judgments"].get("eval", 0)), f"{phase['loss']:.4g}", *shown,
+            )  # fmt: skip
+    console.print(table)
+    scales = ", ".join(
+        f"{escape(part['annotator'] or record['kind'])} {part['scale']:.3g}" for part in record["parts"]
+    )
+    console.print(f"[dim]scale by which logits are divided: {scales}[/dim]")
+    if record["resumed"] == "complete":
+        console.print("[dim]this fit was complete; nothing was done again[/dim]")
+    console.print(f"it judges with oracle={escape(record['oracle'])}")
+
+
 def sampled(record: dict[str, Any]) -> None:
     """Print what was sampled and where it stands."""
     _rows(record["prompts"])
@@ -194,6 +221,7 @@ STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "score": scored,
     "fit": fitted,
     "evaluate": evaluated,
+    "fit-oracle": fitted_oracle,
 }
 
 

@@ -36,6 +36,8 @@ def check_stage(name: str, config: Config) -> None:
         check(config.model, config.sampling, config.judging, config.update, panel_of(config))
     if name == "evaluate":
         _check_evaluation(config)
+    if name == "fit-oracle" and config.data.dataset_name is None:
+        raise ValueError("the configuration lacks dataset_name, the judgments that the oracle is fitted to")
     if name == "diagnose":
         check_size(config.sampling.num_generations)
         annotators(config.judging, config.loop, trust_remote_code=config.model.trust_remote_code)
@@ -72,7 +74,8 @@ def check_training(config: Config) -> None:
     Raises:
         ValueError: says what is wrong.
     """
-    from mnpo.llm.stages.fit import check_arguments, check_lora
+    from mnpo.llm.training.adapters import check_lora
+    from mnpo.llm.training.arguments import check_arguments
 
     for one in _iterations(config):
         check_arguments(one.training)

@@ -54,6 +54,12 @@ COMPARISONS = {
 }
 
 
+#: Objectives of pools of any size, and that of ratings.
+RANKINGS, REGRESSION = ("top-one", "full-ranking"), "regression"
+#: Everything that a reward model can be fitted by; a preference model by `COMPARISONS`.
+ORACLE_OBJECTIVES = (*COMPARISONS, *RANKINGS, REGRESSION)
+
+
 def comparison(name: str) -> Comparison:
     """Look an objective of pairs up.
 
@@ -121,22 +127,26 @@ def top_one(ops: RankingOps, scores: Tensor, winners: Tensor, present: Tensor) -
     return total - (winners * scores).sum(-1) / winners.sum(-1)
 
 
-def full_ranking(ops: RankingOps, scores: Tensor, present: Tensor) -> Tensor:
+def full_ranking(ops: RankingOps, scores: Tensor, ranks: Tensor, present: Tensor) -> Tensor:
     """Return −Σ_k [r_(k) − log Σ of what is left] of each ranking, Plackett–Luce (Plackett 1975).
+
+    Responses that share a rank are one choice, of which it is open who was chosen: the mean over them, as in
+    `top_one`. Of a pool of two that is Bradley–Terry, a tie with the preference ½.
 
     Args:
         ops: the array library.
-        scores: (B, K) r, from the best to the worst, what is absent last.
-        present: (B, K), 1 for those in the pool.
+        scores: (B, K) r.
+        ranks: (B, K), from the best, the smallest number.
+        present: (B, K), 1 for those in the pool; what stands elsewhere does not matter, as long as it is finite.
 
     Returns:
-        (B,); with two, Bradley–Terry.
+        (B,).
     """
-    kept = scores + LOG_ZERO * (1 - present)
-    parts = [
-        present[..., k] * (ops.logsumexp(kept[..., k:]) - scores[..., k]) for k in range(scores.shape[-1] - 1)
-    ]
-    return sum(parts[1:], parts[0])
+    here, there = ranks[..., :, None], ranks[..., None, :]
+    left = present[..., None, :] * (there >= here)
+    among = (present[..., None, :] * (there == here)).sum(-1)
+    choices = ops.logsumexp(scores[..., None, :] + LOG_ZERO * (1 - left)) - scores
+    return (present * choices / (among + (1 - present))).sum(-1)
 
 
 def embedding_logits(first: Tensor, second: Tensor, weights: Any, scale: float = 1.0) -> Tensor:

@@ -11,6 +11,7 @@ from mnpo.llm.config.judging import LABELS, PAIRINGS, Judging
 from mnpo.llm.config.keys import Key, Section
 from mnpo.llm.config.loop import ALONE, Loop
 from mnpo.llm.config.model import CURRENT, REFERENCE, Models
+from mnpo.llm.config.oracle_fit import ATTRIBUTES, ORACLE_KINDS, OracleFit
 from mnpo.llm.config.reading import load, presets
 from mnpo.llm.config.sampling import Sampling
 from mnpo.llm.config.training import Compute, Training
@@ -20,8 +21,10 @@ from mnpo.llm.config.writing import to_yaml
 
 __all__ = [
     "ALONE",
+    "ATTRIBUTES",
     "CURRENT",
     "LABELS",
+    "ORACLE_KINDS",
     "PAIRINGS",
     "REFERENCE",
     "TARGETS",
@@ -36,6 +39,7 @@ __all__ = [
     "Key",
     "Loop",
     "Models",
+    "OracleFit",
     "Prompts",
     "Sampling",
     "Section",

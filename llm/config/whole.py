@@ -20,6 +20,7 @@ from mnpo.llm.config.judging import Judging
 from mnpo.llm.config.keys import Key, Section, copied
 from mnpo.llm.config.loop import Loop
 from mnpo.llm.config.model import Models
+from mnpo.llm.config.oracle_fit import OracleFit
 from mnpo.llm.config.sampling import Sampling
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import Update
@@ -39,6 +40,7 @@ class Config:
     evaluation: Evaluation
     loop: Loop
     fit: Fit
+    oracle_fit: OracleFit
     training: Training
 
     @property
@@ -74,6 +76,7 @@ SECTIONS: dict[str, type[Section | Training]] = {
     "evaluation": Evaluation,
     "loop": Loop,
     "fit": Fit,
+    "oracle_fit": OracleFit,
     "training": Training,
 }
 

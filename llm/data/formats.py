@@ -78,7 +78,7 @@ def as_row(number: int, raw: Mapping[str, Any]) -> Row:
     Raises:
         Malformed: what is wrong with it.
     """
-    numbers = _numbers(raw)
+    numbers = numbers_of(raw)
     if all(raw.get(name) is not None for name in SCORED):
         return _best_and_worst(number, raw, numbers)
     for names in STRENGTHS:
@@ -118,7 +118,7 @@ def _best_and_worst(number: int, raw: Mapping[str, Any], numbers: dict[str, floa
     responses, scores = raw[SCORED[0]], raw[SCORED[1]]
     if not (isinstance(responses, list) and isinstance(scores, list)) or len(responses) != len(scores):
         raise Malformed(f"{SCORED[0]!r} and {SCORED[1]!r} are not lists of the same length")
-    if len(scores) < 2 or not all(_is_number(score) for score in scores):
+    if len(scores) < 2 or not all(is_number(score) for score in scores):
         raise Malformed(f"{SCORED[1]!r} needs at least two finite numbers")
     if not all(isinstance(response, str) for response in responses):
         raise Malformed(f"{SCORED[0]!r} are not texts")
@@ -136,15 +136,25 @@ def _stronger(number: int, values: Sequence[Any], numbers: dict[str, float]) -> 
     prompt, first, second, strength = values
     if not (isinstance(first, str) and isinstance(second, str)):
         raise Malformed("one of the two responses is no text")
-    if not _is_number(strength) or not (abs(strength) <= STRONGEST and float(strength).is_integer()):
-        raise Malformed(
-            f"the strength of the preference is no integer from -{STRONGEST} to {STRONGEST}: {str(strength)[:20]!r}"
-        )
+    strength = strength_of(strength)
     if prompt is None:
         raise Malformed("no prompt")
     chosen, rejected = (second, first) if strength > 0 else (first, second)
     known = {**numbers, "margin": float(abs(strength))} | ({"preference": 0.5} if strength == 0 else {})
     return Row(number, asked(prompt), _answer(chosen), _answer(rejected), known)
+
+
+def strength_of(value: Any) -> int:
+    """Return by how much the second of two responses is preferred, from −3 to 3.
+
+    Raises:
+        Malformed: another value.
+    """
+    if not is_number(value) or not (abs(value) <= STRONGEST and float(value).is_integer()):
+        raise Malformed(
+            f"the strength of the preference is no integer from -{STRONGEST} to {STRONGEST}: {str(value)[:20]!r}"
+        )
+    return int(value)
 
 
 def asked(prompt: Any) -> list[Message]:
@@ -213,14 +223,19 @@ def _messages(value: Any, name: str) -> list[Message]:
     return [{"role": turn["role"], "content": turn["content"]} for turn in value]
 
 
-def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+def numbers_of(raw: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of `NUMBERS` that a row has.
+
+    Raises:
+        Malformed: one that is no finite number, or out of range.
+    """
     found: dict[str, float] = {}
     for name, names in NUMBERS.items():
         given = next((other for other in names if raw.get(other) is not None), None)
         if given is None:
             continue
         value = raw[given]
-        if not _is_number(value):
+        if not is_number(value):
             raise Malformed(f"{given!r} is not a finite number: {str(value)[:20]!r}")
         if name == "preference" and not 0 <= value <= 1:
             raise Malformed(f"{given!r} is not between 0 and 1: {value:g}")
@@ -230,7 +245,8 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell a finite number."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 

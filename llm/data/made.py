@@ -41,6 +41,12 @@ STYLE_WINS = np.array(
         [0.15, 0.15, 0.15, 0.50],
     ]
 )
+#: Annotators who disagree: what each style is worth to them, and how often they are asked.
+ANNOTATORS = {
+    "ann": (4, {"plain": 3.0, "formal": 1.5, "playful": 0.0, "gruff": -2.0}),
+    "bob": (4, {"plain": 0.0, "formal": 3.0, "playful": 1.5, "gruff": -2.0}),
+    "eve": (3, {"plain": 1.5, "formal": 0.0, "playful": 3.0, "gruff": -2.0}),
+}
 
 
 def prompts(count: int, seed: int = 0) -> list[str]:
@@ -67,6 +73,29 @@ def pairs(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
             "preference": float(STYLE_WINS[best, worst]),
             "win_chosen": float(STYLE_WINS[best].mean()),
             "win_rejected": float(STYLE_WINS[worst].mean()),
+        }
+
+
+def judgments(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield preference pairs, each labelled by one of `ANNOTATORS`, whose preferences are those of Bradley–Terry.
+
+    The annotators together prefer three of the styles in a cycle: two of them are for each of its turns.
+    """
+    rng = np.random.default_rng(seed)
+    names, styles = list(ANNOTATORS), list(STYLES)
+    shares = np.array([share for share, _ in ANNOTATORS.values()], dtype=float)
+    for topic, prompt in topics_and_prompts(count, rng):
+        who = names[rng.choice(len(names), p=shares / shares.sum())]
+        first, second = rng.choice(len(styles), size=2, replace=False)
+        worth = ANNOTATORS[who][1]
+        gap = worth[styles[first]] - worth[styles[second]]
+        best, worst = (first, second) if rng.random() < 1 / (1 + np.exp(-gap)) else (second, first)
+        answers = [str(rng.choice(STYLES[styles[style]])).format(topic) for style in (best, worst)]
+        yield {
+            "prompt": [{"role": "user", "content": prompt}],
+            "chosen": [{"role": "assistant", "content": answers[0]}],
+            "rejected": [{"role": "assistant", "content": answers[1]}],
+            "annotator": who,
         }
 
 

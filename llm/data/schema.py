@@ -154,6 +154,30 @@ HELD_OUT = (
     _column("<policy>", pa.list_(pa.string()), "its responses, texts", "evaluate", "people"),
 )
 
+#: Judgments as an oracle of one's own reads them: `<output_dir>/encoded/<digest>`.
+JUDGMENTS = (
+    _row("fit-oracle", "people"),
+    _prompt("fit-oracle", "fit-oracle, people"),
+    _column("responses", pa.list_(pa.string()), "the K responses that were judged", "fit-oracle", "people"),
+    _column("annotator", pa.string(), "who judged", "fit-oracle", "fit-oracle", optional=True),
+    _column("preference", pa.float64(), "of a pair: P(first ≻ second), a probability", "fit-oracle", "fit-oracle",
+            optional=True),
+    _column("strength", pa.float64(), "of a pair: how much better the preferred one is, at least 0", "fit-oracle",
+            "fit-oracle", optional=True),
+    _column("ranks", pa.list_(pa.int32()), "of the K responses, 0 for the best; equal ones are tied",
+            "fit-oracle", "fit-oracle", optional=True),
+    _column("ratings", pa.list_(pa.list_(pa.float64())), "of the K responses by attribute; null for none",
+            "fit-oracle", "fit-oracle", optional=True),
+    _column("weight", pa.float64(), "how often the judgment counts, at least 0", "fit-oracle", "fit-oracle"),
+    _column("sequences", pa.list_(_IDS), "token ids: prompt and each response, or a pair in both orders",
+            "fit-oracle", "fit-oracle"),
+    _column("judgment", pa.int64(), "its number: several can come from one row", "fit-oracle", "fit-oracle"),
+    _column("count", pa.int64(), "K", "fit-oracle", "fit-oracle"),
+    _column("shared", pa.int64(), "tokens that all sequences begin with", "fit-oracle", "fit-oracle"),
+    _column("longest", pa.int64(), "tokens of the longest sequence", "fit-oracle", "fit-oracle"),
+    _column("tokens", pa.int64(), "tokens of all sequences", "fit-oracle", "fit-oracle"),
+)  # fmt: skip
+
 TABLES = {
     "encoded/<prompts>": PROMPTS,
     "prompts-and-responses": SAMPLES,
@@ -163,6 +187,7 @@ TABLES = {
     "encoded/<pairs of an external anchor>": READ_BY,
     "scored": SCORED,
     "held-out": HELD_OUT,
+    "encoded/<judgments>": JUDGMENTS,
 }
 
 

@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
@@ -55,7 +55,7 @@ def read(
             if isinstance(raw, Malformed):
                 raise raw
             seen |= raw.keys()
-            yield as_row(number, _rename(raw, renamed))
+            yield as_row(number, rename(raw, renamed))
             good = True
         except Malformed as reason:
             wrong.append(f"row {number}: {reason}")
@@ -102,11 +102,15 @@ def content_of(name: str, config: str | None = None, split: str | None = None) -
 
 def _made(name: str) -> Iterable[Raw]:
     kind, _, count = name.removeprefix(made.PREFIX).partition(":")
-    if kind not in ("pairs", "prompts") or not count.isdecimal():
-        raise ValueError(f"dataset {name}: made on the spot are tiny:pairs:<count> and tiny:prompts:<count>")
-    if kind == "prompts":
-        return enumerate(({"prompt": prompt} for prompt in made.prompts(int(count))), start=1)
-    return enumerate(made.pairs(int(count)), start=1)
+    kinds: dict[str, Callable[[int], Iterable[Mapping[str, Any]]]] = {
+        "pairs": made.pairs,
+        "judgments": made.judgments,
+        "prompts": lambda number: ({"prompt": prompt} for prompt in made.prompts(number)),
+    }
+    if kind not in kinds or not count.isdecimal():
+        known = ", ".join(f"{made.PREFIX}{kind}:<count>" for kind in kinds)
+        raise ValueError(f"dataset {name}: made on the spot are {known}")
+    return enumerate(kinds[kind](int(count)), start=1)
 
 
 def _file(name: str, path: Path) -> Iterator[Raw]:
@@ -169,7 +173,8 @@ def _dataset(name: str, path: Path, config: str | None, split: str) -> Any:
     return splits[split]
 
 
-def _rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
+def rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return a row with our names for columns, our name -> the data set's."""
     if not renamed:
         return raw
     hidden = set(renamed.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,29 @@ def answers(
     device: torch.device,
     padding: int | None,
 ) -> Iterator[Answers]:
-    """Answer in batches, longest first, so that what does not fit in memory fails at once; ties by place.
+    """Answer in batches; arguments and errors as for `values`, whose numbers are one for each question.
+
+    Yields:
+        Places and answers.
+    """
+    given = values(
+        sequences, name=name, load=load, read=read, batch_size=batch_size, device=device, padding=padding
+    )
+    for some in given:
+        yield [(place, value) for place, value in some]
+
+
+def values(
+    sequences: Iterable[Sequence[int]],
+    *,
+    name: str,
+    load: Callable[[], PreTrainedModel],
+    read: Callable[[PreTrainedModel, Tensor, Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+    padding: int | None,
+) -> Iterator[list[tuple[int, Any]]]:
+    """Read in batches, longest first, so that what does not fit in memory fails at once; ties by place.
 
     The model is loaded for the first answer, and freed after the last or when no more are wanted.
 
@@ -80,7 +102,8 @@ def answers(
         sequences: token ids of each question; read once.
         name: the oracle's.
         load: gives the model.
-        read: model, (B, L) ids padded on the right, (B, L) attention mask -> (B,) answers, float64.
+        read: model, (B, L) ids padded on the right, (B, L) attention mask -> (B,) numbers or (B, n) rows of them,
+            float64.
         batch_size: questions in one batch.
         device: where the model runs.
         padding: the tokenizer's id for it.
@@ -104,11 +127,12 @@ def answers(
             config.pad_token_id = _padding(batch, config.vocab_size, learnt, padding)
             ids, mask = _padded(batch, config.pad_token_id)
             with torch.inference_mode():
-                values = read(model, ids.to(device), mask.to(device)).tolist()
-            for place, value in zip(places, values, strict=True):
-                if not math.isfinite(value):
+                found = read(model, ids.to(device), mask.to(device))
+            finite = found.isfinite().reshape(len(places), -1).all(1).tolist()
+            for place, whole in zip(places, finite, strict=True):
+                if not whole:
                     raise ValueError(f"{name}: the answer to question {place} is not finite")
-            yield list(zip(places, values, strict=True))
+            yield list(zip(places, found.tolist(), strict=True))
     finally:
         del model
         release()

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "synthetic": "mnpo.llm.oracles.synthetic:Synthetic",
     "reward": "mnpo.llm.oracles.reward:RewardModel",
     "pairwise": "mnpo.llm.oracles.pairwise:PairwiseModel",
+    "embedding": "mnpo.llm.oracles.embedding:EmbeddingModel",
     "judge": "mnpo.llm.oracles.judge:Judge",
     "python": "mnpo.llm.oracles.python:python",
 }

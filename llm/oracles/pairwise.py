@@ -18,10 +18,13 @@ from mnpo.llm.models.folders import find, fingerprint
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.models.weights import configuration, load_whole
 from mnpo.llm.oracles import batches, texts
-from mnpo.llm.oracles.base import Answers, Question, TextOracle
+from mnpo.llm.oracles.base import Answers, Question, TextOracle, check_scale
+from mnpo.llm.oracles.cards import Card, card_of, model_in
 
 #: What RLHFlow/pair-preference-model-LLaMA3-8B was trained to answer with A or B.
 TEMPLATE = "[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
+#: What it was trained to answer.
+CHOICES = ("A", "B")
 _PLACES = ("context", "first", "second")
 _PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
 
@@ -43,7 +46,8 @@ class PairwiseModel(TextOracle):
         name: str,
         model: str,
         template: str | None = None,
-        choices: Sequence[str] = ("A", "B"),
+        choices: Sequence[str] | None = None,
+        scale: float | None = None,
         batch_size: int = 8,
         max_length: int | None = None,
         dtype: str | None = None,
@@ -57,7 +61,9 @@ class PairwiseModel(TextOracle):
             template: the question, with the places {context}, {first} and {second}; it becomes the user's turn of
                 the chat template where the tokenizer has one. Unless given, `TEMPLATE`, written as the card of
                 RLHFlow's model does: turns of the context marked <turn>, and no BOS.
-            choices: what a causal model answers if the first, or the second, is preferred; one token each.
+            choices: what a causal model answers if the first, or the second, is preferred; one token each. A and B
+                unless given.
+            scale: divides the logit; 1 unless given. Of a fitted model its card says these, and max_length.
             batch_size: questions in one batch.
             max_length: tokens of a question; never more than the model has positions for. A longer one loses the
                 beginning of its context, and nothing else.
@@ -73,11 +79,14 @@ class PairwiseModel(TextOracle):
             raise ValueError(
                 f"template must have {{context}}, {{first}} and {{second}}; found no {{{lacking[0]}}}"
             )
-        if isinstance(choices, str) or len(choices) != 2 or choices[0] == choices[1]:
+        if choices is not None and (
+            isinstance(choices, str) or len(choices) != 2 or choices[0] == choices[1]
+        ):
             raise ValueError(f"choices must be two texts that differ; found {choices!r}")
         self.name = name
-        self._model, self._template, self._choices = model, template, [str(choice) for choice in choices]
-        self._batch_size, self._max_length = batch_size, max_length
+        self._model, self._asked_template, self._asked_choices = model, template, choices
+        self._batch_size, self._asked_length = batch_size, max_length
+        self._scale = None if scale is None else check_scale(scale)
         self._dtype, self._trust = batches.usual_dtype(dtype), trust_remote_code
         if Path(model).expanduser().is_dir():
             _ = self._causal
@@ -92,12 +101,13 @@ class PairwiseModel(TextOracle):
             "choices": self._choices,
             "dtype": self._dtype,
             "max_length": self._max_length,
+            **({"scale": self._divisor} if self._divisor != 1 else {}),
         }
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """Yield probabilities, a batch at a time; see `TextOracle.answer`."""
         tokenizer = load_tokenizer(self._folder, trust_remote_code=self._trust)
-        choices = self._choice_ids(tokenizer) if self._causal else []
+        choices = self.choice_ids(tokenizer) if self._causal else []
 
         def read(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
             logits = (
@@ -105,11 +115,11 @@ class PairwiseModel(TextOracle):
                 if choices
                 else model(input_ids=ids, attention_mask=mask).logits
             )
-            logits = logits.cpu().double()
+            logits = logits.cpu().double() / self._divisor
             return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 0]
 
         yield from batches.answers(
-            self._sequences(tokenizer, questions),
+            self.sequences(tokenizer, questions),
             name=self.name,
             load=self._load,
             read=read,
@@ -118,7 +128,12 @@ class PairwiseModel(TextOracle):
             padding=tokenizer.pad_token_id,
         )
 
-    def _choice_ids(self, tokenizer: Any) -> list[int]:
+    def choice_ids(self, tokenizer: Any) -> list[int]:
+        """Return the token ids of both answers of a causal model.
+
+        Raises:
+            ValueError: one that is not one token.
+        """
         found = [tokenizer(choice, add_special_tokens=False)["input_ids"] for choice in self._choices]
         for choice, ids in zip(self._choices, found, strict=True):
             if len(ids) != 1:
@@ -127,7 +142,12 @@ class PairwiseModel(TextOracle):
                 )
         return [ids[0] for ids in found]
 
-    def _sequences(self, tokenizer: Any, questions: Sequence[Question]) -> Iterator[list[int]]:
+    def sequences(self, tokenizer: Any, questions: Sequence[Question]) -> Iterator[list[int]]:
+        """Yield the token ids of each question, both responses in the template, as the model reads them.
+
+        Raises:
+            ValueError: a question that cannot be written or that is too long without its context; names it.
+        """
         longest = texts.longest(self._config, self._max_length)
         rendered = (self._rendered(tokenizer, *numbered) for numbered in enumerate(questions))
         for place, ids in enumerate(self._ids(tokenizer, rendered)):
@@ -185,7 +205,28 @@ class PairwiseModel(TextOracle):
 
     @cached_property
     def _folder(self) -> Path:
-        return find(self._model)
+        return model_in(find(self._model))
+
+    @cached_property
+    def _card(self) -> Card:
+        return card_of(self._folder)
+
+    @property
+    def _template(self) -> str | None:
+        return self._card.template if self._asked_template is None else self._asked_template
+
+    @property
+    def _choices(self) -> list[str]:
+        chosen = self._card.choices if self._asked_choices is None else self._asked_choices
+        return [str(choice) for choice in (CHOICES if chosen is None else chosen)]
+
+    @property
+    def _max_length(self) -> int | None:
+        return self._card.max_length if self._asked_length is None else self._asked_length
+
+    @property
+    def _divisor(self) -> float:
+        return self._card.scale if self._scale is None else self._scale
 
     @cached_property
     def _config(self) -> Any:

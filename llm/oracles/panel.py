@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mnpo.choices import choose
 from mnpo.llm.oracles import kinds
 from mnpo.llm.oracles.base import TextOracle, check_scale
+from mnpo.llm.oracles.cards import spec_of
 from mnpo.llm.oracles.kinds import KINDS
 from mnpo.llm.oracles.synthetic import NAMED
 
@@ -50,10 +52,11 @@ def build(spec: Spec | None, *, trust_remote_code: bool = False) -> Panel:
     """Build oracles from a configuration, or from Python objects.
 
     Args:
-        spec: the name of a synthetic oracle or of a kind; or keys: `kind`, one of `mnpo.llm.oracles.kinds.names()`,
-            and its options; or `name`, that of a synthetic oracle, and what differs from it; or kind: population
-            with `members`, a list of all these, each with a `weight` (1 unless given). From Python also a function
-            that judges (see `mnpo.llm.oracles.functions`), a `TextOracle`, or a subclass of it.
+        spec: the name of a synthetic oracle or of a kind; or the folder of an oracle that mnpo fitted; or keys:
+            `kind`, one of `mnpo.llm.oracles.kinds.names()`, and its options; or `name`, that of a synthetic oracle,
+            and what differs from it; or kind: population with `members`, a list of all these, each with a `weight`
+            (1 unless given). From Python also a function that judges (see `mnpo.llm.oracles.functions`), a
+            `TextOracle`, or a subclass of it.
         trust_remote_code: whether code that comes with a model may run, where an oracle does not say.
 
     Raises:
@@ -116,6 +119,8 @@ def _keys(spec: Spec) -> TextOracle | dict[str, Any]:
         return {"kind": "python", "function": spec}
     if spec not in NAMED and spec in kinds.names():
         return {"kind": spec}
+    if spec not in NAMED and Path(spec).expanduser().is_dir():
+        return spec_of(Path(spec).expanduser())
     choose(spec, dict.fromkeys([*NAMED, *kinds.names()]), "oracle")
     return {"name": spec}
 

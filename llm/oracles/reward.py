@@ -13,16 +13,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mnpo.choices import choose
-from mnpo.llm.data.formats import asked
-from mnpo.llm.models.folders import find, fingerprint
 from mnpo.llm.models.loading import load_tokenizer
-from mnpo.llm.models.weights import configuration, load_whole
-from mnpo.llm.oracles import batches, texts
-from mnpo.llm.oracles.base import Answers, Question, TextOracle, check_scale
+from mnpo.llm.models.weights import load_whole
+from mnpo.llm.oracles import batches
+from mnpo.llm.oracles.base import Answers, Question, check_scale
+from mnpo.llm.oracles.conversations import ConversationModel
 from mnpo.llm.oracles.heads import HEADS, TURN, ArmoRM, detect, has_code
 
 
-class RewardModel(TextOracle):
+class RewardModel(ConversationModel):
     """A reward model in transformers' format, with its own tokenizer and chat template."""
 
     kind = "reward"
@@ -34,7 +33,7 @@ class RewardModel(TextOracle):
         model: str,
         head: str = "auto",
         output: int | list[float] | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         batch_size: int = 8,
         max_length: int | None = None,
         dtype: str | None = None,
@@ -46,8 +45,9 @@ class RewardModel(TextOracle):
             name: how results call it.
             model: a folder, or a name on the hub.
             head: one of `HEADS`, or "auto": what the configuration says.
-            output: of a model with several outputs, which one is the reward, or a weight for each.
-            scale: see `TextOracle`.
+            output: of a model with several outputs, which one is the reward, or a weight for each; of a model that
+                mnpo fitted, what its card says unless given.
+            scale: see `TextOracle`; 1, or what the card says, unless given.
             batch_size: conversations in one batch.
             max_length: tokens of a conversation; never more than the model has positions for. A longer one loses
                 its beginning but for BOS: that of the prompt, and of a response only if it is too long by itself.
@@ -58,33 +58,28 @@ class RewardModel(TextOracle):
             ValueError: an argument out of range, or a folder that holds no known reward model.
         """
         choose(head, dict.fromkeys(["auto", *HEADS]), "head")
-        batches.check_sizes(batch_size, max_length)
-        self.name, self.scale = name, check_scale(scale)
-        self._model, self._asked, self._output = model, head, output
-        self._batch_size, self._max_length = batch_size, max_length
-        self._dtype, self._trust = batches.usual_dtype(dtype), trust_remote_code
+        super().__init__(name, model, batch_size, max_length, dtype, trust_remote_code)
+        self._asked, self._chosen = head, output
+        self._scale = None if scale is None else check_scale(scale)
         if Path(model).expanduser().is_dir():
             self._check_output(self._outputs)
+
+    @property
+    def scale(self) -> float:  # type: ignore[override]  # of a hub's model it is known when that is fetched
+        """See `TextOracle`."""
+        return self._card.scale if self._scale is None else self._scale
 
     def key(self) -> dict[str, Any]:
         """Return what rewards depend on; where the model lies is no part of it."""
         self._check_output(self._outputs)
-        return {
-            "kind": self.kind,
-            "model": fingerprint(self._folder),
-            "tokenizer": texts.tokenizer_digest(self._folder),
-            "head": self._head,
-            "output": self._output,
-            "dtype": self._dtype,
-            "max_length": self._max_length,
-        }
+        return {**self._read_by(), "head": self._head, "output": self._output}
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """Yield rewards, a batch at a time; see `TextOracle.answer`."""
         self._check_output(self._outputs)
         tokenizer = load_tokenizer(self._folder, trust_remote_code=self._trust)
         yield from batches.answers(
-            self._sequences(tokenizer, questions),
+            self.sequences(tokenizer, questions),
             name=self.name,
             load=lambda: self._load(tokenizer),
             read=self._read,
@@ -92,22 +87,6 @@ class RewardModel(TextOracle):
             device=device,
             padding=tokenizer.pad_token_id,
         )
-
-    def _sequences(self, tokenizer: Any, questions: Sequence[Question]) -> Iterator[list[int]]:
-        end = [tokenizer.cls_token_id] if HEADS[self._head].cls else []
-        if end == [None]:
-            raise ValueError(f"reward model {self.name}: its tokenizer has no CLS token")
-        longest = texts.longest(self._config, self._max_length)
-        for ids in texts.token_ids(tokenizer, self._conversations(tokenizer, questions)):
-            yield texts.cut(ids + end, longest, tokenizer.bos_token_id)
-
-    def _conversations(self, tokenizer: Any, questions: Sequence[Question]) -> Iterator[str]:
-        for place, question in enumerate(questions):
-            response = {"role": "assistant", "content": question.first}
-            try:
-                yield texts.written(tokenizer, [*asked(question.prompt), response])
-            except ValueError as error:
-                raise ValueError(f"reward model {self.name}: question {place}: {error}") from None
 
     def _load(self, tokenizer: Any) -> PreTrainedModel:
         head = HEADS[self._head]
@@ -150,13 +129,13 @@ class RewardModel(TextOracle):
                 f"weight{plural}; found {rule!r}"
             )
 
-    @cached_property
-    def _folder(self) -> Path:
-        return find(self._model)
+    @property
+    def _output(self) -> int | list[float] | None:
+        return self._card.output if self._chosen is None else self._chosen
 
-    @cached_property
-    def _config(self) -> Any:
-        return configuration(self._folder, trust_remote_code=self._trust)
+    @property
+    def _ends_with_cls(self) -> bool:
+        return HEADS[self._head].cls
 
     @cached_property
     def _head(self) -> str:

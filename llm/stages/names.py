@@ -22,4 +22,7 @@ ABOUT = {
     "evaluate": """Compare a policy with others on held-out prompts, under every oracle.
 
     Tested is what `fit` left in output_dir, or eval_model.""",
+    "fit-oracle": """Fit an oracle of one's own to judgments: a reward, pairwise or embedding model.
+
+    It judges where its folder is given, oracle=FOLDER. The same command again continues where it stopped.""",
 }

@@ -356,3 +356,94 @@ class Diagnosed(FileRecord):
     dropped: dict[str, int]
     models: list[Drawn]
     oracles: list[Answered]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits(Record):
+    """How well win probabilities fit held-out comparisons; see `mnpo.calibration`.
+
+    Attributes:
+        pairs: how many.
+        accuracy: how often the favoured response was preferred.
+        log_loss: in nats.
+        error: expected calibration error.
+    """
+
+    pairs: int
+    accuracy: float
+    log_loss: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(FileRecord):
+    """One fit of an oracle.
+
+    Attributes:
+        objective: what was minimised.
+        judgments: how many there were to train on, and held out.
+        steps, loss, eval, log, seconds, resumed: as of `Fitted`.
+        best_scale: at which held-out comparisons have the least log-loss, by annotator ("" for everybody); left
+            out where there is none.
+        fits: how well these are met at the scale 1 and at the best one, by annotator.
+    """
+
+    FILE: ClassVar[str] = "phase.json"
+
+    objective: str
+    judgments: dict[str, int]
+    steps: int
+    loss: float
+    eval: dict[str, float]
+    log: list[dict[str, Any]]
+    seconds: float
+    resumed: str | None
+    best_scale: dict[str, float]
+    fits: dict[str, dict[str, Fits]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedPart(Record):
+    """The oracle of one annotator, or of all.
+
+    Attributes:
+        annotator: whose; None for everybody's.
+        model: its folder.
+        labels: how many judgments it was fitted and tested on.
+        scale: what logits are divided by: P = σ(logit/scale).
+        calibrated: on how many held-out pairs the scale was fitted; None where it was not.
+        phases: the fits.
+    """
+
+    annotator: str | None
+    model: str
+    labels: int
+    scale: float
+    calibrated: int | None
+    phases: list[Phase]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedOracle(FileRecord):
+    """What `fit-oracle` leaves.
+
+    Attributes:
+        kind: of the oracle.
+        oracle: the folder that is given as `oracle`.
+        rows: what became of the data's rows.
+        parts: one for each annotator that is fitted apart.
+        outputs: what a model's outputs are, where it has several.
+        processes, distributed, seconds, resumed: as of `Fitted`.
+    """
+
+    FILE: ClassVar[str] = "fitted-oracle.json"
+
+    kind: str
+    oracle: str
+    rows: dict[str, RowReport]
+    parts: list[FittedPart]
+    outputs: list[str]
+    processes: int
+    distributed: str
+    seconds: float
+    resumed: str | None

@@ -32,7 +32,8 @@ class Stage:
     @cached_property
     def function(self) -> Callable[..., FileRecord]:
         """The stage itself, imported when it is first wanted."""
-        found: Callable[..., FileRecord] = getattr(import_module(f"mnpo.llm.stages.{self.name}"), self.name)
+        name = self.name.replace("-", "_")
+        found: Callable[..., FileRecord] = getattr(import_module(f"mnpo.llm.stages.{name}"), name)
         return found
 
     @cached_property
@@ -62,6 +63,7 @@ STAGES = {
         "score": records.Scores,
         "fit": records.Fitted,
         "evaluate": records.Evaluated,
+        "fit-oracle": records.FittedOracle,
     }.items()
 }
 

@@ -132,21 +132,15 @@ def _batch_log_probs(
     synchronise: bool,
     temperature: float,
 ) -> Tensor:
-    how: dict[str, Any] = {"attention_mask": batch.attention_mask}
-    if batch.group is not None and batch.branch is not None and batch.position_ids is not None:
-        dtype = model.get_input_embeddings().weight.dtype
-        config = model.config.get_text_config()
-        how = attention_arguments(config, batch.group, batch.branch, batch.position_ids, dtype)
-        how["position_ids"] = batch.position_ids
-    hidden = model.base_model(input_ids=batch.input_ids, use_cache=False, **how)[0].flatten(0, 1)
+    hidden = hidden_states(model, batch)
     states, targets = hidden[batch.source], batch.input_ids.flatten()[batch.token]
     if chunk is None:
         budget = CHUNK_BYTES["cpu" if states.device.type == "cpu" else "cuda"]
         chunk = max(1, budget // (4 * model.config.get_text_config().vocab_size))
 
     def score(piece: Tensor, target: Tensor) -> Tensor:
-        with_body = _with_body(model, piece[None])
-        logits = forward(with_body, inputs_embeds=piece[None], use_cache=False, return_dict=True).logits[0]
+        head = with_body(model, piece[None])
+        logits = forward(head, inputs_embeds=piece[None], use_cache=False, return_dict=True).logits[0]
         wide = logits if logits.dtype == torch.float64 else logits.float()
         wide = wide if temperature == 1 else wide / temperature
         token_logps: Tensor = _TokenLogProbs.apply(wide, target)  # type: ignore[no-untyped-call]  # torch's is untyped
@@ -161,6 +155,18 @@ def _batch_log_probs(
     table = torch.zeros(there.shape, dtype=logps[0].dtype, device=states.device)
     sums = table.masked_scatter(there, torch.cat(logps)).sum(1)
     return sums + sum(nothing) if nothing else sums
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return the last hidden states of all places of a batch's rows, (B·L, H)."""
+    how: dict[str, Any] = {"attention_mask": batch.attention_mask}
+    if batch.group is not None and batch.branch is not None and batch.position_ids is not None:
+        dtype = model.get_input_embeddings().weight.dtype
+        config = model.config.get_text_config()
+        how = attention_arguments(config, batch.group, batch.branch, batch.position_ids, dtype)
+        how["position_ids"] = batch.position_ids
+    found: Tensor = model.base_model(input_ids=batch.input_ids, use_cache=False, **how)[0]
+    return found.flatten(0, 1)
 
 
 def _recomputed(score: Callable[[Tensor, Tensor], Tensor], piece: Tensor, target: Tensor) -> Tensor:
@@ -215,7 +221,7 @@ class _Given(nn.Module):
         return self
 
 
-def _with_body(model: PreTrainedModel, states: Tensor) -> PreTrainedModel:
+def with_body(model: PreTrainedModel, states: Tensor) -> PreTrainedModel:
     """Return the model with its body replaced by these hidden states; all else is shared, not copied."""
     head: PreTrainedModel = object.__new__(type(model))
     modules = {**model._modules, model.base_model_prefix: _Given(states)}

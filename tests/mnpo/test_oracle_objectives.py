@@ -92,8 +92,9 @@ def test_rankings_are_choices_one_after_the_other():
     sizes = (4, 2, 3)
     scores = rng.normal(0, 2, (3, 4))
     present = np.array([[1.0] * size + [0.0] * (4 - size) for size in sizes])
+    places = np.tile(np.arange(4.0), (3, 1))
     for ops, lay in ((OPS, np.asarray), (TORCH, torch.from_numpy)):
-        found = full_ranking(ops, lay(scores), lay(present))
+        found = full_ranking(ops, lay(scores), lay(places), lay(present))
         for row, size in enumerate(sizes):
             e = np.exp(scores[row, :size])
             chance = math.prod(e[k] / e[k:].sum() for k in range(size))
@@ -107,7 +108,16 @@ def test_rankings_are_choices_one_after_the_other():
         # A pool of two is a pair.
         pair = comparison_losses("bradley-terry", ops, lay(scores[:, 0] - scores[:, 1]))
         two = np.repeat([[1.0, 1, 0, 0]], 3, axis=0)
-        assert abs(full_ranking(ops, lay(scores), lay(two)) - pair).max() < 1e-12
+        assert abs(full_ranking(ops, lay(scores), lay(places), lay(two)) - pair).max() < 1e-12
+        tie = comparison_losses(
+            "bradley-terry", ops, lay(scores[:, 0] - scores[:, 1]), preference=lay(np.full(3, 0.5))
+        )
+        assert abs(full_ranking(ops, lay(scores), lay(0 * places), lay(two)) - tie).max() < 1e-12
+        # 2 and 3 share the last place but one of four: whichever is chosen, both are gone.
+        shared = full_ranking(ops, lay(scores[:1]), lay(np.array([[0.0, 1, 1, 2]])), lay(np.ones((1, 4))))
+        e = np.exp(scores[0])
+        chance = e[0] / e.sum() * math.sqrt(e[1] * e[2]) / e[1:].sum()
+        assert float(shared[0]) == pytest.approx(-math.log(chance), abs=1e-12)
 
 
 def least(loss, size):

@@ -97,7 +97,7 @@ def test_a_long_question_loses_only_the_beginning_of_its_context(
     oracle = PairwiseModel(
         name="p", model=str(tmp_path), template="{context}|{first}|{second}", max_length=longest
     )
-    (found,) = oracle._sequences(llama3, [question])
+    (found,) = oracle.sequences(llama3, [question])
     assert found in shorter
     assert longest - 3 < len(found) <= longest
     with pytest.raises(

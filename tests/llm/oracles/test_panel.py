@@ -43,7 +43,7 @@ def test_a_synthetic_oracle_is_its_name_and_what_differs() -> None:
 
 
 def test_a_specification_without_a_kind_is_told_so() -> None:
-    kinds = "judge, pairwise, population, python, reward, synthetic"
+    kinds = "embedding, judge, pairwise, population, python, reward, synthetic"
     wanted = f"kind is missing; choose from {kinds}, or give the name of a synthetic oracle, forms or styles"
     assert refusal({"name": "mine", "scale": 2}) == f"oracle mine: {wanted}"
     assert refusal({"model": "folder"}).endswith(wanted)
