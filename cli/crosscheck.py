@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: What is checked without arguments.
 DEFAULT_RULE = "td-mnpo:players=3"
+#: What stands for the objectives of oracles, and the game that they are checked on.
+ORACLES, ORACLES_GAME = "oracles", "rps"
 #: The games of rules for players that are alike and for others; more contexts where their mean is to be precise.
 _GAMES = {
     "exact": ("rps:contexts=4", "committee:responses=4,contexts=4"),
@@ -27,7 +30,8 @@ def crosscheck(
         typer.Argument(
             metavar="[RULE ...]",
             help="Rules with their options, [cyan]td-mnpo:players=4 ht-mnpo:anchor=own[/cyan], or "
-            "[cyan]all[/cyan]; see [cyan]mnpo sim rules[/cyan].",
+            "[cyan]all[/cyan]; see [cyan]mnpo sim rules[/cyan]. Or [cyan]oracles[/cyan]: the objectives of reward "
+            "and preference models.",
             show_default=DEFAULT_RULE,
         ),
     ] = None,
@@ -85,6 +89,9 @@ def crosscheck(
     from mnpo.llm.runtime.progress import progress, quiet
 
     quiet()
+    if rules == [ORACLES]:
+        _oracles(game or ORACLES_GAME, seed, as_json, out)
+        return
     counts = opt.parse_counts(labels, "labels")
     assert counts is not None
     options: dict[str, Any] = {
@@ -104,6 +111,35 @@ def crosscheck(
         show.folder(keep.folder)
     if record["disagreements"]:
         raise RuntimeError(f"table and network disagree: {'; '.join(record['disagreements'])}")
+
+
+def _oracles(game: str, seed: int | None, as_json: bool, out: Path | None) -> None:
+    """Check the objectives that oracles are fitted by on a pairwise game.
+
+    Raises:
+        ValueError: another game, or one with certain wins.
+        RuntimeError: one that ends elsewhere.
+    """
+    from mnpo.cli import show, show_llm
+    from mnpo.llm.crosscheck.oracle_check import check_oracles
+    from mnpo.oracles import Pairwise
+    from mnpo.sim.load import load_game
+
+    options = {"rules": [ORACLES], "game": game, "seed": seed}
+    with recorded("crosscheck", options, out, as_json) as keep:
+        oracle = load_game(game, seed=seed).oracle
+        if not isinstance(oracle, Pairwise):
+            raise ValueError(
+                f"{game} is no pairwise game, which oracles are fitted to; for example {ORACLES_GAME}"
+            )
+        rows = check_oracles(oracle.matrix[0], seed or 0)
+        keep({"kind": "crosscheck-oracles", "game": game, "rows": rows}, printed=rows)
+    if not as_json:
+        show_llm.crosscheck_oracles(rows)
+        show.folder(keep.folder)
+    wrong = [f"{row['kind']} by {row['objective']}" for row in rows if not row["agrees"]]
+    if wrong:
+        raise RuntimeError(f"table and trainer disagree: {', '.join(wrong)}")
 
 
 def every_rule() -> list[str]:

@@ -123,6 +123,43 @@ def _add_stages() -> None:
 _add_stages()
 
 
+@app.command("test-oracle")
+def test_oracle(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ORACLES.. DATA.. [KEY=VALUE ..]",
+            help="Oracles: folders that [cyan]fit-oracle[/cyan] left, names such as [cyan]styles[/cyan], or "
+            "[cyan]{kind: reward, model: ..}[/cyan]. Data: files, folders or names on the Hub. Or a configuration "
+            "with oracle and dataset_name.",
+            show_default=False,
+        ),
+    ],
+    processes: Processes = None,
+    accelerate: Accelerate = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Test oracles on people's judgments: accuracy by subset, calibration, order, length, cycles.
+
+    Several oracles and data sets are tested side by side. Answers are kept: the same command again asks nothing.
+    """
+    needs_torch()
+    from mnpo.llm.fitting.words import configured
+
+    config = configured(words)
+    from mnpo.cli import show_llm
+    from mnpo.llm.runtime.progress import progress, quiet
+    from mnpo.llm.stages.running import run_stage
+
+    quiet()
+    with progress(_first()) as report:
+        found = run_stage(
+            "test-oracle", config, processes=processes, accelerate=accelerate, progress=report
+        ).as_dict()
+    _show(found, as_json, lambda: show_llm.tested(found, config.folders.home))
+
+
 @app.command()
 def presets(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the packaged configurations."""

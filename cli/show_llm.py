@@ -93,6 +93,69 @@ def fitted_oracle(record: dict[str, Any]) -> None:
     console.print(f"it judges with oracle={escape(record['oracle'])}")
 
 
+def tested(record: dict[str, Any], home: Path) -> None:
+    """Print how each oracle meets judgments, and where the figure is."""
+    _rows(record["rows"])
+    for data in record["rows"]:
+        console.print(f"[bold]{escape(data)}[/bold]")
+        table = _table("oracle", "judged", "accuracy", "log-loss", "ECE", "scale", "best", "ECE then")
+        tests = [test for test in record["tests"] if test["data"] == data]
+        for test in tests:
+            met, best = test["met"], test["rescaled"]
+            table.add_row(
+                escape(test["oracle"]), str(met["judgments"]), _rate(met["accuracy"]),
+                f"{test['as_is']['log_loss']:.3f}", f"{test['as_is']['error']:.3f}",
+                f"{test['as_is']['scale']:.3g}", "none" if best is None else f"{best['scale']:.3g}",
+                "" if best is None else f"{best['error']:.3f}",
+            )  # fmt: skip
+        console.print(table)
+        for test in tests:
+            _details(test)
+    for name, found in record["agreement"].items():
+        if found is not None:
+            console.print(
+                f"[dim]{escape(name)}: annotators of the same pair agree on {found['rate']:.1%} of "
+                f"{found['pairs']} pairs of labels[/dim]"
+            )
+    console.print(f"[dim]figure and JSON: {escape(str(home))}/oracle-test.png, .json[/dim]")
+
+
+def _details(test: dict[str, Any]) -> None:
+    """Print what a table has no room for, of one oracle."""
+    parts = []
+    if test["sections"]:
+        parts.append(", ".join(f"{name} {score:.1%}" for name, score in test["sections"].items()))
+    for what in ("subsets", "annotators"):
+        shown = [f"{escape(name)} {one['accuracy']['mean']:.1%}" for name, one in test[what].items()]
+        if shown:
+            parts.append(f"by {what.removesuffix('s')}: {', '.join(shown)}")
+    if test["met"]["best"] is not None:
+        parts.append(f"the best of a pool found: {test['met']['best']:.1%}")
+    if test["ties"] is not None:
+        parts.append(f"RewardBench 2's ties {test['ties']:.3f}")
+    if test["order"] is not None:
+        order = test["order"]
+        parts.append(
+            f"first place favoured by {order['bias']:+.3f}, both orders off by {order['residual']:.3f}, "
+            f"{order['turned']:.1%} turned"
+        )
+    length = {name: value for name, value in test["length"].items() if value is not None}
+    if length:
+        words = {"correlation": "rank correlation with length", "shorter": "right where the shorter was preferred",
+                 "longer": "where the longer was"}  # fmt: skip
+        parts.append(", ".join(f"{words[name]} {value:.2f}" for name, value in length.items()))
+    if test["cycles"] is not None:
+        found = test["cycles"]
+        parts.append(
+            f"cyclicity {found['cyclicity']:.3f} ± {found['error']:.3f} on {found['sets']:.0f} sets, cyclic "
+            f"triples {found['triples']:.1%} (one label a pair: {found['noise']:.1%}), no Condorcet winner "
+            f"{found['without_winner']:.1%}"
+        )
+    console.print(f"[bold]{escape(test['oracle'])}[/bold]")
+    for part in parts:
+        console.print(f"  {part}")
+
+
 def sampled(record: dict[str, Any]) -> None:
     """Print what was sampled and where it stands."""
     _rows(record["prompts"])
@@ -251,6 +314,17 @@ def _table(*columns: str) -> Table:
             column, justify="left" if column in words else "right", no_wrap=column not in ("model", "rule")
         )
     return table
+
+
+def crosscheck_oracles(rows: list[dict[str, Any]]) -> None:
+    """Print where free outputs end that are trained by the objectives of oracles."""
+    table = _table("oracle", "objective", "ends at", "off by", "cyclicity", "agrees")
+    for row in rows:
+        share = "" if row["cyclicity"] != row["cyclicity"] else f"{row['cyclicity']:.4f}"
+        table.add_row(
+            row["kind"], row["objective"], row["minimiser"], f"{row['distance']:.1e}", share, _agrees(row)
+        )
+    console.print(table)
 
 
 def crosscheck(record: dict[str, Any]) -> None:

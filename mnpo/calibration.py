@@ -129,6 +129,34 @@ def fitted_scale(
     return float(unit * np.exp(-brentq(slope, -widest, widest, xtol=1e-14, rtol=1e-14)))
 
 
+def clustered_error(
+    values: npt.ArrayLike, clusters: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> float:
+    """Return the standard error of a weighted mean of values that are independent between clusters alone.
+
+    Args:
+        values: (B,).
+        clusters: (B,), which cluster each belongs to: judgments of one prompt are no independent draws.
+        weights: (B,); equal unless given.
+
+    Returns:
+        The error, with C/(C − 1) for few clusters (Liang & Zeger 1986); NaN with one cluster.
+    """
+    numbers = as_array(values, "values")
+    shares = as_weights(weights, numbers.size, "weights")
+    _, of = np.unique(np.asarray(clusters), return_inverse=True)
+    count = int(of.max()) + 1
+    if count < 2:
+        return float("nan")
+    sums = np.bincount(of, shares * (numbers - shares @ numbers))
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)))
+
+
+def right(logits: npt.ArrayLike, preference: npt.ArrayLike) -> Array:
+    """Return how often the favoured response was preferred, pair by pair; of a model that favours neither, ½."""
+    return _right(as_array(logits, "logits"), as_array(preference, "preference"))
+
+
 @dataclass(frozen=True)
 class LengthBias:
     """How far rewards follow length.

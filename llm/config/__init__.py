@@ -12,6 +12,7 @@ from mnpo.llm.config.keys import Key, Section
 from mnpo.llm.config.loop import ALONE, Loop
 from mnpo.llm.config.model import CURRENT, REFERENCE, Models
 from mnpo.llm.config.oracle_fit import ATTRIBUTES, ORACLE_KINDS, OracleFit
+from mnpo.llm.config.oracle_test import OracleTest
 from mnpo.llm.config.reading import load, presets
 from mnpo.llm.config.sampling import Sampling
 from mnpo.llm.config.training import Compute, Training
@@ -40,6 +41,7 @@ __all__ = [
     "Loop",
     "Models",
     "OracleFit",
+    "OracleTest",
     "Prompts",
     "Sampling",
     "Section",

@@ -36,7 +36,8 @@ class Update(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.the_objective()
-        self.the_rule()
+        if self.rule is not None:  # what trains a policy asks for one; fits and tests of oracles do without
+            self.the_rule()
 
     def the_objective(self) -> tuple[Objective, dict[str, float]]:
         """Return the objective and its parameters.

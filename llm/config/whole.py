@@ -21,6 +21,7 @@ from mnpo.llm.config.keys import Key, Section, copied
 from mnpo.llm.config.loop import Loop
 from mnpo.llm.config.model import Models
 from mnpo.llm.config.oracle_fit import OracleFit
+from mnpo.llm.config.oracle_test import OracleTest
 from mnpo.llm.config.sampling import Sampling
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import Update
@@ -41,6 +42,7 @@ class Config:
     loop: Loop
     fit: Fit
     oracle_fit: OracleFit
+    oracle_test: OracleTest
     training: Training
 
     @property
@@ -77,6 +79,7 @@ SECTIONS: dict[str, type[Section | Training]] = {
     "loop": Loop,
     "fit": Fit,
     "oracle_fit": OracleFit,
+    "oracle_test": OracleTest,
     "training": Training,
 }
 

@@ -68,6 +68,7 @@ class Judgment:
         weight: how often the judgment counts.
         annotator: who judges.
         subset: what part of a benchmark it belongs to.
+        name: what the row is called, its `id`.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Judgment:
     weight: float = 1.0
     annotator: str | None = None
     subset: str | None = None
+    name: str | None = None
 
     @property
     def is_pair(self) -> bool:
@@ -112,7 +114,11 @@ class Reader:
             Malformed: what is wrong with it.
         """
         who = next((str(raw[name]) for name in ANNOTATORS if raw.get(name) is not None), None)
-        said: dict[str, Any] = {"annotator": who, "subset": _text(raw.get("subset"))}
+        said: dict[str, Any] = {
+            "annotator": who,
+            "subset": _text(raw.get("subset")),
+            "name": _text(raw.get("id")),
+        }
         if raw.get("ranking") is not None or raw.get("scores") is not None:
             yield self._ranked(number, raw, said)
         elif all(raw.get(name) is not None for name in ULTRA[:2]):

@@ -70,6 +70,11 @@ class Judgments:
         numbers = max((len(texts[0][1]) * member.own for member in members), default=1)
         self.at_once = max(1, min(AT_ONCE, _NUMBERS // numbers))
 
+    def orders(self, start: int, stop: int) -> list[Array | None]:
+        """Return what each member says of pairs in both orders, (prompts, pairs, 2); None for one asked in one."""
+        texts = self._texts[start:stop]
+        return [member.orders(texts) for member in self._members]
+
     def between(self, start: int, stop: int) -> list[list[Judged]]:
         """Return what each member says of prompts `start` to `stop`."""
         texts = self._texts[start:stop]
@@ -144,10 +149,19 @@ class _Member:
     def _kept(self) -> Kept:
         return self._store.kept()
 
-    def of(self, texts: Texts) -> list[Judged]:
+    def _answers(self, texts: Texts) -> Array:
         digests, places = digests_of(texts, self._slots)
         answers = np.full((len(texts), len(self._slots)), 0.5)  # of equal texts
         answers.flat[places] = self._kept.numbers(digests)
+        return answers
+
+    def orders(self, texts: Texts) -> Array | None:
+        if not self._oracle.both_orders:
+            return None
+        return self._answers(texts).reshape(len(texts), -1, 2)
+
+    def of(self, texts: Texts) -> list[Judged]:
+        answers = self._answers(texts)
         if self._oracle.kind == "reward":
             return [Judged(self._weight, rewards=said) for said in answers / self._oracle.scale]
         return [Judged(self._weight, wins=said) for said in self._matrices(answers)]

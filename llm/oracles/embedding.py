@@ -63,7 +63,7 @@ class EmbeddingModel(ConversationModel):
     def key(self) -> dict[str, Any]:
         """See `TextOracle.key`."""
         self._check()
-        return {**self._read_by(), "head": "embedding", "scale": self._divisor}
+        return {**self._read_by(), "head": "embedding", "scale": self.divisor}
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """Yield probabilities; see `TextOracle.answer`. Each response is read once."""
@@ -84,7 +84,7 @@ class EmbeddingModel(ConversationModel):
         pairs = np.array(sides, dtype=np.int64).reshape(-1, 2)
         for start in range(0, len(pairs), _AT_ONCE):
             first, second = vectors[pairs[start : start + _AT_ONCE].T]
-            chances = np.asarray(expit(embedding_logits(first, second, 1.0, self._divisor)))
+            chances = np.asarray(expit(embedding_logits(first, second, 1.0, self.divisor)))
             yield list(enumerate(chances.tolist(), start))
 
     def embeddings(self, questions: Sequence[Question], device: torch.device) -> Array:
@@ -126,7 +126,8 @@ class EmbeddingModel(ConversationModel):
         return "embedding model"
 
     @property
-    def _divisor(self) -> float:
+    def divisor(self) -> float:
+        """What logits are divided by."""
         return self._card.scale if self._scale is None else self._scale
 
 

@@ -101,7 +101,7 @@ class PairwiseModel(TextOracle):
             "choices": self._choices,
             "dtype": self._dtype,
             "max_length": self._max_length,
-            **({"scale": self._divisor} if self._divisor != 1 else {}),
+            **({"scale": self.divisor} if self.divisor != 1 else {}),
         }
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
@@ -115,7 +115,7 @@ class PairwiseModel(TextOracle):
                 if choices
                 else model(input_ids=ids, attention_mask=mask).logits
             )
-            logits = logits.cpu().double() / self._divisor
+            logits = logits.cpu().double() / self.divisor
             return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 0]
 
         yield from batches.answers(
@@ -225,7 +225,8 @@ class PairwiseModel(TextOracle):
         return self._card.max_length if self._asked_length is None else self._asked_length
 
     @property
-    def _divisor(self) -> float:
+    def divisor(self) -> float:
+        """What logits are divided by."""
         return self._card.scale if self._scale is None else self._scale
 
     @cached_property

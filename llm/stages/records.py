@@ -447,3 +447,84 @@ class FittedOracle(FileRecord):
     distributed: str
     seconds: float
     resumed: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Met(Record):
+    """How judgments of one kind are met.
+
+    Attributes:
+        judgments: how many.
+        accuracy: how often the favoured response was preferred, of a pool mean over its pairs; its interval counts
+            prompts, since judgments of one prompt are no independent draws.
+        best: how often the favourite of a pool is one of its best; None without pools.
+    """
+
+    judgments: int
+    accuracy: Interval
+    best: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability(Record):
+    """`mnpo.calibration.Calibration` at one scale; bins are (confidence, how often right, share of pairs)."""
+
+    scale: float
+    log_loss: float
+    error: float
+    bins: list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested(Record):
+    """One oracle on one set of judgments.
+
+    Attributes:
+        oracle, kind, data: which.
+        met: how judgments are met.
+        subsets, annotators: the same by subset and by who judged; an annotator's are put to the member of a
+            population that has that name.
+        as_is, rescaled: calibration at the oracle's own scale and at the one that fits best; None where none
+            fits.
+        sections: RewardBench's; empty elsewhere.
+        ties: RewardBench 2's score of Ties; None elsewhere.
+        order: position bias and how far both orders are from one: `mnpo.calibration.Order`, of an oracle that is
+            asked in both.
+        length: `mnpo.calibration.LengthBias`, in words; correlation is None for oracles without rewards.
+        cycles: of sets of responses to one prompt: sets, cyclicity and its standard error, triples, noise (triples
+            of one label a pair drawn from the transitive part), without_winner; None without sets.
+    """
+
+    oracle: str
+    kind: str
+    data: str
+    met: Met
+    subsets: dict[str, Met]
+    annotators: dict[str, Met]
+    as_is: Reliability
+    rescaled: Reliability | None
+    sections: dict[str, float]
+    ties: float | None
+    order: dict[str, float] | None
+    length: dict[str, float | None]
+    cycles: dict[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleTested(FileRecord):
+    """What `test-oracle` leaves.
+
+    Attributes:
+        rows: what became of the rows of each data set.
+        agreement: of each data set, how often two annotators of the same pair agree, and of how many pairs of
+            labels; None where no pair was judged twice.
+        tests: every oracle on every data set.
+        oracles: what was asked.
+    """
+
+    FILE: ClassVar[str] = "oracle-test.json"
+
+    rows: dict[str, RowReport]
+    agreement: dict[str, dict[str, float] | None]
+    tests: list[Tested]
+    oracles: list[Answered]

@@ -64,6 +64,7 @@ STAGES = {
         "fit": records.Fitted,
         "evaluate": records.Evaluated,
         "fit-oracle": records.FittedOracle,
+        "test-oracle": records.OracleTested,
     }.items()
 }
 

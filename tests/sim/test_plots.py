@@ -42,7 +42,8 @@ def test_games_with_many_contexts_and_responses_can_be_drawn():
 
 def test_an_unknown_kind_of_record_is_refused():
     with pytest.raises(
-        ValueError, match="accepted are check, compare, crosscheck, diagnose, rates, run, show, sweep"
+        ValueError,
+        match="accepted are check, compare, crosscheck, crosscheck-oracles, diagnose, rates, run, show, sweep",
     ):
         plots.figures({"kind": "solve"})
 
