@@ -23,8 +23,8 @@ import numpy as np
 from scipy.stats import t as student
 
 KINDS = ("reward", "pairwise", "embedding")
-#: Letters of the longest text, about 128 tokens.
-LETTERS = 450
+#: Letters of the longest text, about 128 tokens, and pairs of each subset of LLMBar.
+LETTERS, MOST = 450, 25
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> str:
@@ -38,16 +38,16 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def data(folder: Path, dialogues: Path, llmbar: Path, train: int, held: int) -> tuple[str, dict[str, str]]:
-    """Short dialogues to train on, others to test on, and short pairs of LLMBar."""
+    """Short dialogues to train on, others to test on, and some short pairs of each subset of LLMBar."""
     rows = [row for row in read(dialogues) if max(len(row["chosen"]), len(row["rejected"])) < LETTERS]
     rows = [row for row in rows if row["chosen"].strip() != row["rejected"].strip()]
     order = np.random.default_rng(0).permutation(len(rows))
     chosen = [rows[place] for place in order]
-    bar = [
-        row
-        for row in read(llmbar)
-        if len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])) < LETTERS
-    ]
+    bar: list[dict[str, Any]] = []
+    for row in read(llmbar):
+        letters = len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"]))
+        if letters < LETTERS and sum(one["subset"] == row["subset"] for one in bar) < MOST:
+            bar.append(row)
     tests = {
         "dialogues": write(folder / "dialogues.jsonl", chosen[train : train + held]),
         "llmbar": write(folder / "llmbar.jsonl", bar),
@@ -72,7 +72,7 @@ def one(
     begun = time.monotonic()
     mnpo(
         "fit-oracle", "smollm2-135m", f"output_dir={home}", f"model_name_or_path={model}", f"dataset_name={train}",
-        "eval_size=0", f"oracle_kind={kind}", f"seed={seed}", "max_length=192", "per_device_train_batch_size=8",
+        "eval_size=0", f"oracle_kind={kind}", f"seed={seed}", "max_length=512", "per_device_train_batch_size=8",
         "gradient_accumulation_steps=1", "num_train_epochs=1", f"learning_rate={rate}", "logging_steps=1",
         "lr_scheduler_type=linear", "warmup_steps=0.1", "save_strategy=no", f"encoded_dir={folder / 'encoded'}",
     )  # fmt: skip
@@ -138,8 +138,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dialogues", type=Path, required=True)
     parser.add_argument("--llmbar", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=240)
-    parser.add_argument("--held", type=int, default=160)
+    parser.add_argument("--train", type=int, default=160)
+    parser.add_argument("--held", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=2e-5)
     given = parser.parse_args()

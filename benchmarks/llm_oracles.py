@@ -92,11 +92,11 @@ def train(contender: str, file: Path) -> dict[str, float]:
     rows = json.loads(file.read_text())
     tokenizer = PreTrainedTokenizerFast.from_pretrained(file.parent / "tokenizer")
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(1)
-    clock: list[float] = []
+    clock: list[tuple[float, float]] = []
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            clock.append(time.perf_counter())
+            clock.append((time.perf_counter(), time.process_time()))
 
         on_step_end = on_train_begin
 
@@ -108,7 +108,8 @@ def train(contender: str, file: Path) -> dict[str, float]:
         Path("/proc/self/clear_refs").write_text("5")
         loss = trainer.train().training_loss
         peak = resident("VmHWM") - before
-    return {"seconds": clock[-1] - clock[0], "peak": peak, "loss": loss, "steps": len(clock) - 1}
+    wall, processor = (np.array(clock[-1]) - np.array(clock[0])).tolist()
+    return {"seconds": wall, "processor": processor, "peak": peak, "loss": loss, "steps": len(clock) - 1}
 
 
 def speed(file: Path, names: list[str]) -> None:
@@ -130,10 +131,11 @@ def speed(file: Path, names: list[str]) -> None:
             run = found[name] = json.loads(done.stdout.splitlines()[-1])
             best = found["ours"]
             rate, ratio = len(chosen) / run["seconds"], run["seconds"] / best["seconds"]
-            memory = best["peak"] / run["peak"]
+            memory, busy = best["peak"] / run["peak"], run["processor"] / best["processor"]
             print(
                 f"{name}: {rate:.3f} pairs/s, peak {run['peak']:.0f} MB above the model, mean loss "
-                f"{run['loss']:.9g}; ours: {ratio:.2f} times its pairs/s, {memory:.2f} of its memory",
+                f"{run['loss']:.9g}; ours: {ratio:.2f} times its pairs/s ({busy:.2f} by processor time), {memory:.2f} of "
+                "its memory",
                 flush=True,
             )
         if "TRL" in found:

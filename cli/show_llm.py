@@ -24,9 +24,12 @@ _SHOWN = {
 def presets(rows: list[dict[str, Any]]) -> None:
     """Print the packaged configurations."""
     for row in rows:
-        model, update = row["model"]["model_name_or_path"], row["update"]
-        rule = update.get("rule")
-        how = update["objective"] if rule is None else f"{update['objective']}, {rule['name']}"
+        model = row["model"]["model_name_or_path"]
+        if "oracle_fit" in row:
+            how = f"{row['oracle_fit']['oracle_kind']} oracle, {row['oracle_fit']['oracle_objective']}"
+        else:
+            update, rule = row["update"], row["update"].get("rule")
+            how = update["objective"] if rule is None else f"{update['objective']}, {rule['name']}"
         console.print(f"[bold]{escape(row['name'])}[/bold]  [dim]{escape(model)}; {how}[/dim]")
         console.print(f"    {escape(row['purpose'])}")
 

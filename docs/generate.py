@@ -104,7 +104,8 @@ def objectives() -> str:
 def all_records() -> str:
     """The records of runs and stages, field by field."""
     kinds = [run_records.Run, run_records.Iteration, records.Samples, records.Annotations, records.Scores,
-             records.Fitted, records.Evaluated, records.Bracket, records.Diagnosed]  # fmt: skip
+             records.Fitted, records.Evaluated, records.Bracket, records.Diagnosed, records.FittedOracle,
+             records.FittedPart, records.Phase, records.OracleTested, records.Tested, records.Met]  # fmt: skip
     parts = []
     for kind in kinds:
         where = f" (`{kind.FILE}`)" if hasattr(kind, "FILE") else ""

@@ -61,7 +61,7 @@ def run_stage(
     """Run one stage, as `mnpo llm NAME` does, and return its record (`mnpo.llm.stages.records`).
 
     Args:
-        name: sample, annotate, score, fit or evaluate.
+        name: diagnose, sample, annotate, score, fit, evaluate, fit-oracle or test-oracle.
         config, overrides, oracle, processes, accelerate, progress: as for `train`.
 
     Raises:

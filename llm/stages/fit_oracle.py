@@ -31,8 +31,8 @@ from mnpo.llm.runtime.memory import release
 from mnpo.llm.stages.identity import settings_of
 from mnpo.llm.stages.records import Fits, FittedOracle, FittedPart, Phase
 from mnpo.llm.storage.manifests import check_same
-from mnpo.llm.training.adapters import with_adapter
-from mnpo.llm.training.arguments import training_arguments
+from mnpo.llm.training.adapters import check_lora, with_adapter
+from mnpo.llm.training.arguments import check_arguments, training_arguments
 from mnpo.llm.training.checkpoints import drop_partial, last_checkpoint
 from mnpo.llm.training.oracle_tasks import OracleTask
 from mnpo.llm.training.oracle_trainer import OracleTrainer
@@ -149,6 +149,9 @@ class _Fitter:
     def all(self, manifest: Mapping[str, Any], begun: float) -> FittedOracle:
         """Fit everything that is not fitted, and write what says how the oracle is read."""
         job, wanted = self._job, self._wanted
+        check_lora(self._lora)
+        for _, training, _ in self._phases:
+            check_arguments(training)
         heads: dict[str, int] = {}
         if wanted.per_annotator and wanted.annotator_parts == "head":
             named = job.processes.agree(lambda: annotators_in(self._data, wanted))

@@ -33,7 +33,7 @@ def run_stage(
     """Run one stage and return its record.
 
     Args:
-        name: of the stage: sample, annotate, score, fit or evaluate.
+        name: of the stage, one of `mnpo.llm.stages.registry.STAGES`.
         config: the run; everything is written below its `output_dir`.
         processes: how many processes; one for each GPU, or one, unless given.
         accelerate: how they share the work: single, ddp, zero2, zero3, fsdp, or accelerate's own file.

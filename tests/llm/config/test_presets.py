@@ -14,6 +14,8 @@ def test_packaged_runs_are_whole(tmp_path: Path) -> None:
     """Every preset says how its iterations go; the published one in the numbers of the paper."""
     for name in presets():
         config = load(name, [f"output_dir={tmp_path}"])
+        if name == "tiny-oracle":  # no run: a fit of oracles alone
+            continue
         names = config.loop.player_names()
         last = config_of(
             config,

@@ -76,6 +76,26 @@ def test_embeddings_that_are_not_turned_are_caught(monkeypatch: pytest.MonkeyPat
     assert [row["kind"] for row in rows if not row["agrees"]] == ["embedding"]
 
 
+def test_a_planted_cycle_is_measured_within_its_error() -> None:
+    """Labels drawn from a game with a cycle; the embedding model that fits them best, and its error by bootstrap."""
+    rng = np.random.default_rng(0)
+    pairs = list(zip(*np.triu_indices(4, 1), strict=True))
+
+    def fitted(won: np.ndarray, count: int) -> float:
+        wins = np.full((4, 4), 0.5)
+        for (i, j), share in zip(pairs, won / count, strict=True):
+            wins[i, j], wins[j, i] = share, 1 - share
+        rows = check_oracles(wins)
+        return next(row["cyclicity"] for row in rows if row["kind"] == "embedding")
+
+    count = 1500
+    won = rng.binomial(count, [STYLE_WINS[pair] for pair in pairs])
+    found = fitted(won, count)
+    again = [fitted(rng.binomial(count, won / count), count) for _ in range(12)]
+    assert abs(found - float(cyclicity(STYLE_WINS).share)) < 2 * np.std(again, ddof=1)
+    assert np.std(again, ddof=1) < 0.05
+
+
 def test_the_command_says_who_agrees() -> None:
     result = CliRunner().invoke(app, ["crosscheck", "oracles", "--game", "rps", "--json"])
     assert result.exit_code == 0, result.output

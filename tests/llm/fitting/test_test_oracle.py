@@ -17,6 +17,7 @@ from mnpo.llm.data import made
 from mnpo.llm.fitting.words import configured
 from mnpo.llm.oracles.cards import Card
 from mnpo.llm.stages.running import run_stage
+from runs import mnpo
 
 JUDGE = """
 def longer(prompt, first, second):
@@ -124,6 +125,27 @@ def test_nothing_is_asked_twice_and_the_card_is_recalibrated(tmp_path: Path, bas
     after = run(tmp_path, str(home), "tiny:pairs:60")
     assert after["tests"][0]["as_is"]["log_loss"] == pytest.approx(again["tests"][0]["rescaled"]["log_loss"])
     assert after["tests"][0]["rescaled"]["scale"] == pytest.approx(card.scale)
+
+
+def test_processes_share_the_questions(tmp_path: Path, base: Path) -> None:
+    home, data = tmp_path / "oracle", "tiny:pairs:40"
+    fit_oracle(home, base)
+    one = run(tmp_path, str(home), data)
+    mnpo(
+        "test-oracle",
+        str(home),
+        data,
+        f"output_dir={tmp_path / 'two'}",
+        "use_cpu=true",
+        "--num-processes",
+        "2",
+    )
+    two = json.loads((tmp_path / "two/oracle-test.json").read_text())
+    (alone,), (shared,) = one["tests"], two["tests"]
+    for key in ("log_loss", "error"):
+        assert shared["as_is"][key] == pytest.approx(alone["as_is"][key], abs=1e-5)
+    assert shared["rescaled"]["scale"] == pytest.approx(alone["rescaled"]["scale"], rel=1e-3)
+    assert shared["met"] == alone["met"]
 
 
 def test_words_are_oracles_or_data(tmp_path: Path) -> None:
