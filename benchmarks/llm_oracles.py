@@ -134,8 +134,8 @@ def speed(file: Path, names: list[str]) -> None:
             memory, busy = best["peak"] / run["peak"], run["processor"] / best["processor"]
             print(
                 f"{name}: {rate:.3f} pairs/s, peak {run['peak']:.0f} MB above the model, mean loss "
-                f"{run['loss']:.9g}; ours: {ratio:.2f} times its pairs/s ({busy:.2f} by processor time), {memory:.2f} of "
-                "its memory",
+                f"{run['loss']:.9g}; ours: {ratio:.2f} times its pairs/s ({busy:.2f} by processor time), "
+                f"{memory:.2f} of its memory",
                 flush=True,
             )
         if "TRL" in found:

@@ -161,6 +161,9 @@ def _encoded(
         if longest is not None and any(len(ids) > longest for some in sequences for ids in some):
             report.drop("too long", one.number, "too long")
             continue
+        if any(len(set(map(tuple, some))) == 1 < len(some) for some in sequences):
+            report.drop("identical when cut", one.number, "identical when cut")
+            continue
         parts = _pairs_of(one) if pairwise else [one]
         for place, (part, ids) in enumerate(zip(parts, sequences, strict=True)):
             entries.append(_entry(number + place, part, ids))
