@@ -16,7 +16,7 @@ from mnpo.llm.oracles.panel import panels_of
 from mnpo.llm.preferences.recipes import check
 from mnpo.llm.stages.annotators import annotators
 from mnpo.llm.stages.gaps import plans
-from mnpo.llm.stages.records import NO_PAIRS, NO_SPLITS, PREFERENCES
+from mnpo.llm.stages.records import NO_JUDGMENTS, NO_PAIRS, NO_SPLITS, PREFERENCES
 from mnpo.llm.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def check_stage(name: str, config: Config) -> None:
         check(config.model, config.sampling, config.judging, config.update, panel_of(config))
     if name == "evaluate":
         _check_evaluation(config)
-    if name == "fit-oracle" and config.data.dataset_name is None:
-        raise ValueError("the configuration lacks dataset_name, the judgments that the oracle is fitted to")
+    if name == "fit-oracle":
+        phases = config.oracle_fit.phases(config.training, config.data)
+        if any(data.dataset_name is None for _, _, data in phases):
+            raise ValueError(NO_JUDGMENTS)
     if name == "diagnose":
         check_size(config.sampling.num_generations)
         annotators(config.judging, config.loop, trust_remote_code=config.model.trust_remote_code)

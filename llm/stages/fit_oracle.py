@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from mnpo.calibration import calibration, fitted_scale
+from mnpo.common.digests import data_digest
 from mnpo.common.files import whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Data, Fit, Folders, Models, OracleFit, Training
 from mnpo.llm.data.pairs import Report
+from mnpo.llm.data.sources import content_of
 from mnpo.llm.fitting import starting
 from mnpo.llm.fitting.encoding import encoded_judgments, reader
 from mnpo.llm.fitting.selecting import Judgments, annotators_in, annotators_of, judgments_for
@@ -29,7 +32,7 @@ from mnpo.llm.oracles.pairwise import CHOICES
 from mnpo.llm.runtime.fresh import Beginning
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.stages.identity import settings_of
-from mnpo.llm.stages.records import Fits, FittedOracle, FittedPart, Phase
+from mnpo.llm.stages.records import NO_JUDGMENTS, Fits, FittedOracle, FittedPart, Phase
 from mnpo.llm.storage.manifests import check_same
 from mnpo.llm.training.adapters import check_lora, with_adapter
 from mnpo.llm.training.arguments import check_arguments, training_arguments
@@ -72,12 +75,13 @@ def fit_oracle(
         ValueError: bad input, a loss that is not finite, or an output folder that holds another fit.
     """
     begun, home = time.monotonic(), folders.home
-    if data.dataset_name is None:
-        raise ValueError("the configuration lacks dataset_name, the judgments that the oracle is fitted to")
     if (home / "manifest.json").is_file():
         raise ValueError(f"{home} holds a run of mnpo llm train; choose another output_dir")
     sections = {"model": model, "data": data, "oracle_fit": oracle_fit, "fit": fit, "training": training}
-    manifest: dict[str, Any] = {"config": settings_of(sections)}
+    manifest: dict[str, Any] = {
+        "config": settings_of(sections),
+        "data": _contents(data, oracle_fit, training),
+    }
     if (home / FITS).is_dir():
         check_same(home / FITS, manifest, "fit-oracle", home)
     done = FittedOracle.read(home)
@@ -154,14 +158,14 @@ class _Fitter:
             check_arguments(training)
         heads: dict[str, int] = {}
         if wanted.per_annotator and wanted.annotator_parts == "head":
-            named = job.processes.agree(lambda: annotators_in(self._data, wanted))
+            named = job.processes.agree(lambda: annotators_in(self._phases[-1][2], wanted))
             heads = {name: place for place, name in enumerate(named)}
         outputs = starting.outputs_of(wanted, list(heads))
         start = starting.start(job, wanted, outputs)
         tokenizer = load_tokenizer(start)
         oracle = reader(wanted, start, job.model.trust_remote_code, self._data.max_length)
         choices = oracle.choice_ids(tokenizer) if wanted.oracle_kind == "pairwise" else None
-        sources = [self._source(oracle, tokenizer, *phase) for phase in self._phases]
+        sources = [self._source(oracle, tokenizer, list(heads), *phase) for phase in self._phases]
         whole = sources[-1].everybody
         labels = annotators_of(whole, wanted.annotator_labels) if wanted.per_annotator else {}
         if job.processes.first:
@@ -189,8 +193,10 @@ class _Fitter:
             resumed=None,
         )
 
-    def _source(self, oracle: Any, tokenizer: Any, objective: str, training: Training, data: Data) -> _Source:
-        """Read the judgments of a phase."""
+    def _source(
+        self, oracle: Any, tokenizer: Any, heads: list[str], objective: str, training: Training, data: Data
+    ) -> _Source:
+        """Read the judgments of a phase; where annotators have heads, those of others are left out."""
         wanted, named = self._wanted, self._wanted.per_annotator
         assert data.dataset_name is not None
 
@@ -201,6 +207,10 @@ class _Fitter:
         def chosen(what: str, by: str, found: tuple[Any, dict[str, Any]]) -> Judgments:
             report = Report.from_dict(found[1])
             judgments = judgments_for(by, found[0].rows, report, named=named)
+            if heads:
+                judgments = judgments.take(np.isin(judgments.annotators, heads))
+            if not len(judgments):
+                raise ValueError(f"no judgment of {what} is by one of the annotators {', '.join(heads)}")
             if by == objective:
                 self._reports[what] = report.as_dict()
             return judgments
@@ -252,13 +262,7 @@ class _Fitter:
             scale, calibrated = 1.0, None
             if objective not in LIKELIHOODS and name in final.best_scale:
                 scale, calibrated = final.best_scale[name], final.fits[name]["best"].pairs
-            labels = sum(final.judgments.values())
-            if heads:
-                labels = sum(
-                    int((some.annotators == name).sum())
-                    for some in (sources[-1].train, sources[-1].held)
-                    if some
-                )
+            labels = sources[-1].everybody.count(name) if heads else sum(final.judgments.values())
             found.append(FittedPart(annotator=name or None, model=str(part.target), labels=labels, scale=scale,
                                     calibrated=calibrated, phases=phases))  # fmt: skip
         if self._job.processes.first:
@@ -409,6 +413,24 @@ def _fits(
             for what, one in met.items()
         }
     return best, fits
+
+
+def _contents(data: Data, wanted: OracleFit, training: Training) -> dict[str, str]:
+    """Return digests of the content of all judgments, by phase.
+
+    Raises:
+        ValueError: a phase without judgments.
+    """
+    found = {}
+    for place, (_, _, own) in enumerate(wanted.phases(training, data), 1):
+        if own.dataset_name is None:
+            raise ValueError(NO_JUDGMENTS)
+        names = {f"phase-{place}": (own.dataset_name, own.dataset_split)}
+        if own.eval_dataset_name is not None or own.eval_split is not None:
+            names[f"phase-{place}-held-out"] = (own.eval_dataset_name or own.dataset_name, own.eval_split)
+        for what, (name, split) in names.items():
+            found[what] = data_digest(content_of(name, own.dataset_config_name, split))
+    return found
 
 
 def _or_none(find: Callable[[], Judgments]) -> Judgments | None:

@@ -15,6 +15,8 @@ NO_PAIRS = (
     "the configuration lacks dataset_name, and output_dir holds no preferences; "
     "mnpo llm sample and annotate make them"
 )
+#: What is said where an oracle is to be fitted to none.
+NO_JUDGMENTS = "the configuration lacks dataset_name, the judgments that the oracle is fitted to"
 #: What is said where held-out pairs are to come of pairs that were made.
 NO_SPLITS = "pairs that annotate made have no splits for eval_split; give eval_size, or eval_dataset_name"
 

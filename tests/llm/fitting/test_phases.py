@@ -87,6 +87,11 @@ def test_regression_then_scaled_with_the_head_carried_over(
     assert card is not None
     assert card.objectives == ["regression", "scaled"]
     assert card.output is None
+    Path(ratings).write_text(Path(ratings).read_text() + "\n")
+    with pytest.raises(ValueError, match="the content of data phase-1"):
+        fit_oracle(
+            home, base, f"oracle_phases={json.dumps(phases)}", "attributes=[helpfulness]", "eval_size=8"
+        )
     # Not a likelihood: the scale is fitted to the held-out pairs, and the oracle has it.
     told = second.best_scale.get("")
     assert card.scale == record.parts[0].scale == (1.0 if told is None else told)
