@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.models.weights import load_whole
 from mnpo.llm.oracles import batches
-from mnpo.llm.oracles.base import Answers, Question, check_scale
+from mnpo.llm.oracles.base import Answers, Question
 from mnpo.llm.oracles.conversations import ConversationModel
 from mnpo.numerics import Array
 from mnpo.oracle_objectives import embedding_logits
@@ -55,9 +54,16 @@ class EmbeddingModel(ConversationModel):
         Raises:
             ValueError: an argument out of range, or a folder that holds another kind of model.
         """
-        super().__init__(name, model, batch_size, max_length, dtype, trust_remote_code)
-        self._scale = None if scale is None else check_scale(scale)
-        if Path(model).expanduser().is_dir():
+        super().__init__(
+            name,
+            model,
+            scale=scale,
+            batch_size=batch_size,
+            max_length=max_length,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+        if self._is_here:
             self._check()
 
     def key(self) -> dict[str, Any]:
@@ -124,11 +130,6 @@ class EmbeddingModel(ConversationModel):
     @property
     def _said(self) -> str:
         return "embedding model"
-
-    @property
-    def divisor(self) -> float:
-        """What logits are divided by."""
-        return self._card.scale if self._scale is None else self._scale
 
 
 def _read(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from mnpo.llm.data.formats import Text, asked
-from mnpo.llm.models.folders import find, fingerprint
 from mnpo.llm.models.loading import load_tokenizer
-from mnpo.llm.models.weights import configuration, load_whole
+from mnpo.llm.models.weights import load_whole
 from mnpo.llm.oracles import batches, texts
-from mnpo.llm.oracles.base import Answers, Question, TextOracle, check_scale
-from mnpo.llm.oracles.cards import Card, card_of, model_in
+from mnpo.llm.oracles.base import Answers, Question
+from mnpo.llm.oracles.networks import ModelOracle
 
 #: What RLHFlow/pair-preference-model-LLaMA3-8B was trained to answer with A or B.
 TEMPLATE = "[CONTEXT] {context} [RESPONSE A] {first} [RESPONSE B] {second} \n"
@@ -29,7 +27,7 @@ _PLACES = ("context", "first", "second")
 _PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
 
 
-class PairwiseModel(TextOracle):
+class PairwiseModel(ModelOracle):
     """A preference model in transformers' format, with its own tokenizer.
 
     A causal language model is asked for one of two choices: the probability is the first one's share of the two
@@ -73,7 +71,15 @@ class PairwiseModel(TextOracle):
         Raises:
             ValueError: an argument out of range, or a folder that holds another kind of model.
         """
-        batches.check_sizes(batch_size, max_length)
+        super().__init__(
+            name,
+            model,
+            scale=scale,
+            batch_size=batch_size,
+            max_length=max_length,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         lacking = [place for place in _PLACES if template is not None and f"{{{place}}}" not in template]
         if lacking:
             raise ValueError(
@@ -83,26 +89,14 @@ class PairwiseModel(TextOracle):
             isinstance(choices, str) or len(choices) != 2 or choices[0] == choices[1]
         ):
             raise ValueError(f"choices must be two texts that differ; found {choices!r}")
-        self.name = name
-        self._model, self._asked_template, self._asked_choices = model, template, choices
-        self._batch_size, self._asked_length = batch_size, max_length
-        self._scale = None if scale is None else check_scale(scale)
-        self._dtype, self._trust = batches.usual_dtype(dtype), trust_remote_code
-        if Path(model).expanduser().is_dir():
+        self._asked_template, self._asked_choices = template, choices
+        if self._is_here:
             _ = self._causal
 
     def key(self) -> dict[str, Any]:
         """Return what answers depend on; where the model lies is no part of it."""
-        return {
-            "kind": self.kind,
-            "model": fingerprint(self._folder),
-            "tokenizer": texts.tokenizer_digest(self._folder),
-            "template": self._template,
-            "choices": self._choices,
-            "dtype": self._dtype,
-            "max_length": self._max_length,
-            **({"scale": self.divisor} if self.divisor != 1 else {}),
-        }
+        scaled = {"scale": self.divisor} if self.divisor != 1 else {}
+        return {**self._read_by(), "template": self._template, "choices": self._choices, **scaled}
 
     def answer(self, questions: Sequence[Question], device: torch.device) -> Iterator[Answers]:
         """Yield probabilities, a batch at a time; see `TextOracle.answer`."""
@@ -203,14 +197,6 @@ class PairwiseModel(TextOracle):
         network, spare = AutoModelForSequenceClassification, ("lm_head.",)
         return load_whole(network, self._folder, head="classifier", spare=spare, **how)
 
-    @cached_property
-    def _folder(self) -> Path:
-        return model_in(find(self._model))
-
-    @cached_property
-    def _card(self) -> Card:
-        return card_of(self._folder)
-
     @property
     def _template(self) -> str | None:
         return self._card.template if self._asked_template is None else self._asked_template
@@ -219,19 +205,6 @@ class PairwiseModel(TextOracle):
     def _choices(self) -> list[str]:
         chosen = self._card.choices if self._asked_choices is None else self._asked_choices
         return [str(choice) for choice in (CHOICES if chosen is None else chosen)]
-
-    @property
-    def _max_length(self) -> int | None:
-        return self._card.max_length if self._asked_length is None else self._asked_length
-
-    @property
-    def divisor(self) -> float:
-        """What logits are divided by."""
-        return self._card.scale if self._scale is None else self._scale
-
-    @cached_property
-    def _config(self) -> Any:
-        return configuration(self._folder, trust_remote_code=self._trust)
 
     @cached_property
     def _causal(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from mnpo.choices import choose
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.models.weights import load_whole
 from mnpo.llm.oracles import batches
-from mnpo.llm.oracles.base import Answers, Question, check_scale
+from mnpo.llm.oracles.base import Answers, Question
 from mnpo.llm.oracles.conversations import ConversationModel
 from mnpo.llm.oracles.heads import HEADS, TURN, ArmoRM, detect, has_code
 
@@ -58,16 +57,23 @@ class RewardModel(ConversationModel):
             ValueError: an argument out of range, or a folder that holds no known reward model.
         """
         choose(head, dict.fromkeys(["auto", *HEADS]), "head")
-        super().__init__(name, model, batch_size, max_length, dtype, trust_remote_code)
+        super().__init__(
+            name,
+            model,
+            scale=scale,
+            batch_size=batch_size,
+            max_length=max_length,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         self._asked, self._chosen = head, output
-        self._scale = None if scale is None else check_scale(scale)
-        if Path(model).expanduser().is_dir():
+        if self._is_here:
             self._check_output(self._outputs)
 
     @property
     def scale(self) -> float:  # type: ignore[override]  # of a hub's model it is known when that is fetched
         """See `TextOracle`."""
-        return self._card.scale if self._scale is None else self._scale
+        return self.divisor
 
     def key(self) -> dict[str, Any]:
         """Return what rewards depend on; where the model lies is no part of it."""
