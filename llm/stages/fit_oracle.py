@@ -17,7 +17,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from mnpo.calibration import calibration, fitted_scale
 from mnpo.common.digests import data_digest
-from mnpo.common.files import whole_folder, write_json
+from mnpo.common.files import clear_partials, whole_folder, write_json
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Data, Fit, Folders, Models, OracleFit, Training
 from mnpo.llm.data.pairs import Report
@@ -153,6 +153,8 @@ class _Fitter:
     def all(self, manifest: Mapping[str, Any], begun: float) -> FittedOracle:
         """Fit everything that is not fitted, and write what says how the oracle is read."""
         job, wanted = self._job, self._wanted
+        if job.processes.first:
+            clear_partials(job.home)
         check_lora(self._lora)
         for _, training, _ in self._phases:
             check_arguments(training)
