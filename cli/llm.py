@@ -161,6 +161,32 @@ def test_oracle(
 
 
 @app.command()
+def benchmark(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="alpaca-eval-2")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE ..",
+            help="[cyan]annotations=FILE difficulty=FILE gamed=FILE[/cyan]: judgments that exist.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Compute a benchmark's statistics from judgments that exist: length-controlled win rates.
+
+    [dim]mnpo llm benchmark alpaca-eval-2 annotations=FILE difficulty=FILE gamed=FILE --json[/dim]
+    """
+    from mnpo.llm.benchmarks.suites import existing
+
+    found = existing(suite, words or [])
+    from mnpo.cli import show_llm
+
+    _show(found, as_json, lambda: show_llm.benchmark(found))
+
+
+@app.command()
 def presets(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the packaged configurations."""
     _needs("yaml")

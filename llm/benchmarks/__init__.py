@@ -1,0 +1,1 @@
+"""The judged benchmarks of the papers: their statistics, from judgments that exist."""

@@ -1,0 +1,186 @@
+"""AlpacaEval 2's statistics from annotations that exist: raw and length-controlled win rates.
+
+Annotations are a table (.csv, also .gz) with the columns model, instruction, preference from 0 (the baseline wins)
+to 1, length_baseline and length_model in characters; or AlpacaEval's own annotations.json, whose preference goes
+from 1 to 2 and is 0 for a tie, with the answers themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnpo.length_controlled import Answers, fit, standard_error
+
+#: What stands beside the numbers.
+PROTOCOL = (
+    "AlpacaEval 2: raw win rate, and that of a logistic regression without its term of length (2404.04475); gamed "
+    "baselines weigh 0.1 each"
+)
+#: Columns of tables of annotations.
+COLUMNS = ("instruction", "preference", "length_baseline", "length_model")
+
+
+class Row(NamedTuple):
+    """One judgment: what the instruction is called, the preference from 0 to 1, and lengths in characters."""
+
+    instruction: str
+    preference: float
+    length_baseline: float
+    length_model: float
+
+
+def statistics(
+    annotations: Path, difficulty: Path | None = None, gamed: Path | None = None
+) -> dict[str, Any]:
+    """Return the win rates of all models of a file.
+
+    Args:
+        annotations: see above.
+        difficulty: a table of instruction and difficulty; without one the regression has no such term.
+        gamed: annotations of the gamed baselines; without them lengths are learnt from the model alone.
+
+    Returns:
+        models: name -> win_rate, lc_win_rate and standard_error in percent, the coefficients theta, phi, gamma, and
+        the numbers of instructions and of judgments without a preference; protocol; notes, what is missing.
+
+    Raises:
+        ValueError: a file that cannot be read, or judgments of an instruction whose difficulty is not known.
+    """
+    known = None if difficulty is None else _difficulties(difficulty)
+    models, unjudged = read_annotations(annotations)
+    baselines = {} if gamed is None else read_annotations(gamed)[0]
+    others = [_answers(name, rows, known, gamed) for name, rows in baselines.items()]
+    found = {}
+    for name, rows in models.items():
+        own = _answers(name, rows, known, annotations)
+        try:
+            coefficients = fit(own, others)
+        except ValueError as error:
+            raise ValueError(f"{annotations}: model {name}: {error}") from None
+        found[name] = {
+            "lc_win_rate": 100 * coefficients.win_rate(own.difficulty),
+            "win_rate": 100 * own.win_rate,
+            "standard_error": 100 * standard_error(own.preference) if len(rows) > 1 else None,
+            "theta": coefficients.theta, "phi": coefficients.phi, "gamma": coefficients.gamma,
+            "instructions": len(rows), "unjudged": unjudged.get(name, 0),
+        }  # fmt: skip
+    missing = [("difficulty", difficulty), ("gamed", gamed)]
+    notes = [
+        f"without {name}= the regression differs from the leaderboard's"
+        for name, file in missing
+        if file is None
+    ]
+    return {"protocol": PROTOCOL, "models": found, "notes": notes}
+
+
+def read_annotations(file: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
+    """Read judgments by model, and how many of each have no preference.
+
+    Raises:
+        ValueError: says which row, and what is wrong with it.
+    """
+    found: dict[str, list[Row]] = {}
+    unjudged: dict[str, int] = {}
+    seen: set[tuple[str, str]] = set()
+    for number, (name, row) in enumerate(_rows(file), start=1):
+        try:
+            read = _row(row)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{file}, row {number}: {what}") from None
+        rows = found.setdefault(name, [])
+        if read is None:
+            unjudged[name] = unjudged.get(name, 0) + 1
+            continue
+        if (name, read.instruction) in seen:
+            raise ValueError(f"{file}, row {number}: {name} has instruction {read.instruction[:40]!r} twice")
+        seen.add((name, read.instruction))
+        rows.append(read)
+    empty = [name for name, rows in found.items() if not rows]
+    if empty or not found:
+        raise ValueError(f"{file} has no judgments" + (f" of {empty[0]}" if empty else ""))
+    return found, unjudged
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield rows with the name of their model."""
+    text = _text(file)
+    if file.name.endswith((".json", ".json.gz")):
+        try:
+            listed = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file} is not JSON: {error.msg}") from None
+        if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
+            raise ValueError(f"{file} must hold a list of objects")
+        for row in listed:
+            yield str(row.get("generator_2", "model")), row
+        return
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    names = table.fieldnames or []
+    lacking = [column for column in COLUMNS if column not in names]
+    if lacking:
+        raise ValueError(f"{file} lacks the column {lacking[0]}; it has {', '.join(names) or 'none'}")
+    for row in table:
+        yield str(row.get("model") or row.get("baseline") or "model"), row
+
+
+def _row(row: Mapping[str, Any]) -> Row | None:
+    """Read one judgment; None where there is no preference."""
+    if "output_1" in row:  # AlpacaEval's own: the baseline first, 1 to 2, and 0 for a tie
+        given = row["preference"]
+        if given is None:
+            return None
+        chance = 0.5 if given == 0 else float(given) - 1
+        lengths = len(str(row["output_1"])), len(str(row["output_2"]))
+    else:
+        if row["preference"] in ("", None):
+            return None
+        chance, lengths = (
+            float(row["preference"]),
+            (float(row["length_baseline"]), float(row["length_model"])),
+        )
+    if not 0 <= chance <= 1:
+        raise ValueError(f"the preference {row['preference']} is out of range")
+    if not all(math.isfinite(length) and length >= 0 for length in lengths):
+        raise ValueError("a length is no number of characters")
+    return Row(str(row["instruction"]), chance, *lengths)
+
+
+def _answers(name: str, rows: Sequence[Row], known: Mapping[str, float] | None, file: Path | None) -> Answers:
+    if known is not None:
+        strange = next((row.instruction for row in rows if row.instruction not in known), None)
+        if strange is not None:
+            raise ValueError(f"{file}: the difficulty of instruction {strange[:40]!r} of {name} is not known")
+    columns = np.array([row[1:] for row in rows], dtype=float)
+    difficulty = np.array([0.0 if known is None else known[row.instruction] for row in rows])
+    return Answers(columns[:, 0], columns[:, 2], columns[:, 1], difficulty)
+
+
+def _difficulties(file: Path) -> dict[str, float]:
+    table = csv.DictReader(io.StringIO(_text(file), newline=""))
+    if not {"instruction", "difficulty"} <= set(table.fieldnames or []):
+        raise ValueError(f"{file} must have the columns instruction and difficulty")
+    try:
+        found = {row["instruction"]: float(row["difficulty"]) for row in table}
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError(f"{file}: a difficulty is not finite")
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+        return (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
