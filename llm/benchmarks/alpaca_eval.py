@@ -140,7 +140,7 @@ def _row(row: Mapping[str, Any]) -> Row | None:
         if given is None:
             return None
         chance = 0.5 if given == 0 else float(given) - 1
-        lengths = len(str(row["output_1"])), len(str(row["output_2"]))
+        lengths: tuple[float, float] = len(str(row["output_1"])), len(str(row["output_2"]))
     else:
         if row["preference"] in ("", None):
             return None
