@@ -36,6 +36,43 @@ def catalogue(entries: Mapping[str, CatalogueGame], kinds: Mapping[str, OracleKi
     console.print(f"[dim]a game of your own is a .json file, for instance {example}[/dim]")
 
 
+def tournament(record: dict[str, Any]) -> None:
+    """Print players with their ratings and shares in the equilibrium, and what no rating shows."""
+    rated, intervals = record["players"][0]["rating"] is not None, "win_rate_low" in record["players"][0]
+    table = table_of("player")
+    columns = ["rating"] * rated + ["win rate", "lottery"] + [f"τ = {record['tau']:g}"] * (record["tau"] > 0)
+    for name in (*columns, "against it", "exploit."):
+        table.add_column(name, justify="right")
+
+    def shown(row: Mapping[str, Any], name: str, form: str) -> str:
+        value = format(row[name], form)
+        if intervals and f"{name}_low" in row:
+            value += f" ({format(row[f'{name}_low'], form)}–{format(row[f'{name}_high'], form)})"
+        return value
+
+    for row in record["players"]:
+        cells = [shown(row, "rating", ".0f")] * rated + [
+            shown(row, "win_rate", ".3f"),
+            shown(row, "lottery", ".3f"),
+        ]
+        cells += [f"{row['equilibrium']:.3f}"] * (record["tau"] > 0)
+        table.add_row(
+            escape(row["name"]),
+            *cells,
+            f"{row['win_rate_against_lottery']:.3f}",
+            f"{row['exploitability']:.3f}",
+        )
+    console.print(table)
+    if record["condorcet_winner"] is not None:
+        console.print(f"{escape(record['condorcet_winner'])} beats every other player")
+    if record["example_cycle"] is not None:
+        support = (
+            "" if record["cycle_support"] is None else f", in {record['cycle_support']:.0%} of resamples"
+        )
+        around = " > ".join([*record["example_cycle"], record["example_cycle"][0]])
+        console.print(f"{record['cycles']} cycles of three, such as {escape(around)}{support}")
+
+
 def win_matrix(record: dict[str, Any]) -> None:
     """Print win matrices as coloured cells, and their facts."""
     names = record["responses"]

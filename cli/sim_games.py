@@ -250,6 +250,43 @@ def games(as_json: opt.Json = False, debug: opt.Debug = False) -> None:
     show_games.catalogue(CATALOGUE, ORACLE_KINDS)
 
 
+@app.command()
+def tournament(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Votes, one JSON object a line: model_a, model_b, winner.", show_default=False),
+    ],
+    tau: Annotated[
+        float, typer.Option("--tau", "-t", help="KL strength of a second equilibrium.", min=0)
+    ] = 0.0,
+    draws: Annotated[
+        int, typer.Option(help="Resamples of the bootstrap; votes about a question stay together.", min=0)
+    ] = 200,
+    seed: opt.Seed = None,
+    as_json: opt.Json = False,
+    out: opt.Out = None,
+    debug: opt.Debug = False,
+) -> None:
+    """Rank players by their matches: Bradley-Terry ratings beside the exact equilibrium, which sees cycles.
+
+    [dim]mnpo sim tournament votes.jsonl --tau 0.05[/dim]
+    """
+    from mnpo.sim.tournaments import tournament as rank
+
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    options = {"file": str(file), "tau": tau, "draws": draws, "seed": seed}
+    with recorded("tournament", options, out, as_json) as keep:
+        record = rank(file, tau=tau, draws=draws, seed=seed or 0)
+        keep(record)
+    if not as_json:
+        from mnpo.cli import show, show_games
+
+        show.notes(record["notes"])
+        show_games.tournament(record)
+        show.folder(keep.folder)
+
+
 @app.command(name="show")
 def show_game(
     game: opt.GameName,

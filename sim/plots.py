@@ -14,6 +14,7 @@ from mnpo.sim.figures.rates import rates_figures
 from mnpo.sim.figures.run import run_figures
 from mnpo.sim.figures.study import study_figures
 from mnpo.sim.figures.sweeps import sweep_figures
+from mnpo.sim.figures.tournaments import tournament_figures
 from mnpo.sim.figures.verdicts import verdict_figures
 from mnpo.sim.figures.wins import win_figures
 
@@ -31,6 +32,7 @@ KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Figure]]] = {
     "run": run_figures,
     "show": win_figures,
     "sweep": sweep_figures,
+    "tournament": tournament_figures,
 }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnpo.oracles import (
-    Pairwise,
-)
+from mnpo.oracles import Pairwise
 from mnpo.sim.spec import GameSpec
 
 
@@ -104,16 +104,27 @@ def read_numpy(path: Path) -> Any:
         raise ValueError(f"{path}: not a NumPy file of numbers") from None
 
 
-def read_votes(path: Path) -> GameSpec:
-    """Read votes, one JSON object a line, as the matrix of observed win rates; ties count half.
+@dataclass(frozen=True)
+class Vote:
+    """One match: who played, the first one's share of the win, how much it counts, and what it was about."""
+
+    first: str
+    second: str
+    share: float
+    weight: float
+    about: str
+
+
+#: What votes that are resampled together have in common, the first of these that there is; else each is by itself.
+ABOUT = ("question_id", "prompt_id", "prompt", "instruction")
+
+
+def votes_in(path: Path) -> Iterator[Vote]:
+    """Yield votes, one JSON object a line; ties count half.
 
     Raises:
         ValueError: says what is wrong, with the line.
     """
-    wins: dict[tuple[str, str], float] = {}
-    squares: dict[frozenset[str], float] = {}
-    names: dict[str, None] = {}
-    votes = 0
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
@@ -135,16 +146,35 @@ def read_votes(path: Path) -> GameSpec:
         )
         if not isinstance(first, str) or not isinstance(second, str) or first == second:
             raise ValueError(f"{where}: model_a and model_b must be two different names")
-        if winner not in ("model_a", "model_b", "tie"):
+        if winner not in WINNERS:
             raise ValueError(f"{where}: winner must be model_a, model_b or tie; found {winner!r}")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e15:
             raise ValueError(f"{where}: weight must be a number above 0 and at most 1e15; found {weight!r}")
+        about = next((str(vote[key]) for key in ABOUT if vote.get(key) is not None), f"line {number}")
+        yield Vote(first, second, WINNERS[winner], float(weight), about)
+
+
+#: What an arena calls results, as the first player's share of the win.
+WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
+
+
+def read_votes(path: Path) -> GameSpec:
+    """Read votes, one JSON object a line, as the matrix of observed win rates; ties count half.
+
+    Raises:
+        ValueError: says what is wrong, with the line.
+    """
+    wins: dict[tuple[str, str], float] = {}
+    squares: dict[frozenset[str], float] = {}
+    names: dict[str, None] = {}
+    votes = 0
+    for vote in votes_in(path):
+        first, second, share, weight = vote.first, vote.second, vote.share, vote.weight
         names.update({first: None, second: None})
-        share = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5}[winner]
         wins[first, second] = wins.get((first, second), 0.0) + weight * share
         wins[second, first] = wins.get((second, first), 0.0) + weight * (1 - share)
         pair = frozenset((first, second))
-        squares[pair] = squares.get(pair, 0.0) + float(weight) ** 2
+        squares[pair] = squares.get(pair, 0.0) + weight**2
         votes += 1
     if not votes:
         raise ValueError(f"{path}: has no votes")
