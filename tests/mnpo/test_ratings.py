@@ -83,9 +83,9 @@ def test_intervals_cover_at_their_rate():
     skill = np.array([0.6, 0.0, -0.2, -0.4])
     truth = BASE + ELO / np.log(10) * (skill - skill.mean())
     held = []
-    for _ in range(80):
+    for _ in range(50):
         once = played(rng, 4, 150, skill)
         found = bootstrap(np.repeat(once, 3, axis=0), np.repeat(np.arange(150), 3), 100, rng)
         held.append((found.low <= truth) & (truth <= found.high))
         assert found.failed == 0
-    assert 0.88 < np.mean(held) < 0.98
+    assert 0.86 < np.mean(held) < 0.99
