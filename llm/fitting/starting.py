@@ -18,8 +18,6 @@ from mnpo.llm.models.weights import DTYPES, configuration, load_whole, reason
 
 #: The start, in the output folder, while the fit is not done.
 START = "start"
-#: ‖v‖² of embeddings as a fit begins: as of the unit vectors of the published model over its scale of 0.1.
-_SQUARED = 10.0
 #: What asks for a network that has a head already.
 _CLASSIFIER = "ForSequenceClassification"
 
@@ -120,7 +118,8 @@ def _classifier(job: Job, body: Path, plain: Path, fit: OracleFit, outputs: list
     model, missing = found
     size = model.config.get_text_config().hidden_size
     # Rewards start near 0, as OpenRLHF's do. Embeddings must not, for their logits have no slope there.
-    deviation = math.sqrt(_SQUARED / (count * size)) if embedding else 1 / (size + 1)
+    # Vectors of length 1 or so: of SmolLM2 those ten times as long, squared, began at a loss of 1.4.
+    deviation = 1 / math.sqrt(count * size) if embedding else 1 / (size + 1)
     drawn = torch.Generator().manual_seed(job.compute.seed)
     for name, weights in model.named_parameters():
         if name in missing:
