@@ -198,5 +198,5 @@ def _least(loss: Callable[[Tensor], Tensor], start: Array) -> Array:
         value.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # nor this
     return free.detach().numpy()

@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 
 from mnpo.choices import choose
 from mnpo.llm.models.weights import DTYPES
-from mnpo.llm.oracles.base import Answers
 from mnpo.llm.runtime.memory import release
 
 
@@ -63,28 +62,6 @@ class _Sequences:
 
 
 def answers(
-    sequences: Iterable[Sequence[int]],
-    *,
-    name: str,
-    load: Callable[[], PreTrainedModel],
-    read: Callable[[PreTrainedModel, Tensor, Tensor], Tensor],
-    batch_size: int,
-    device: torch.device,
-    padding: int | None,
-) -> Iterator[Answers]:
-    """Answer in batches; arguments and errors as for `values`, whose numbers are one for each question.
-
-    Yields:
-        Places and answers.
-    """
-    given = values(
-        sequences, name=name, load=load, read=read, batch_size=batch_size, device=device, padding=padding
-    )
-    for some in given:
-        yield [(place, value) for place, value in some]
-
-
-def values(
     sequences: Iterable[Sequence[int]],
     *,
     name: str,

@@ -97,7 +97,7 @@ class EmbeddingModel(ConversationModel):
         """Return v of each question's first response, (N, 2k)."""
         tokenizer = load_tokenizer(self._folder, trust_remote_code=self._trust)
         vectors: Array = np.empty((len(questions), int(self._config.num_labels)))
-        for some in batches.values(
+        for some in batches.answers(
             self.sequences(tokenizer, questions),
             name=self.name,
             load=self._load,

@@ -230,6 +230,7 @@ class _Fitter:
         elif data.eval_size:
             train, held = train.held_out(data.eval_size, self._job.compute.seed)
             compared = _or_none(lambda: held.among(judgments_for(_COMPARES, held.table, Report())))
+            compared = compared if compared is not None and len(compared) else None
         return _Source(train, held, compared)
 
     def _part(

@@ -182,3 +182,18 @@ def test_a_head_that_is_there_is_kept_or_refused(tmp_path: Path, base: Path) -> 
         fit_oracle(tmp_path / "third", tmp_path / "vectors/model")
     with pytest.raises(ValueError, match="reward model vectors has 2 outputs; give output"):
         RewardModel(name="vectors", model=str(tmp_path / "vectors"))
+
+
+def test_held_out_ratings_without_comparisons_leave_the_scale(
+    ratings: str, tmp_path: Path, base: Path
+) -> None:
+    """Comparisons there are, but none of them is held out: the scale stays 1, and nothing is said of it."""
+    rows = [json.loads(line) for line in Path(ratings).read_text().splitlines()]
+    mixed = write_rows(tmp_path / "mixed.jsonl", [{"prompt": "one", "chosen": "a", "rejected": "b"}, *rows])
+    held = write_rows(tmp_path / "held.jsonl", rows[:10])
+    given = ["oracle_objective=regression", "attributes=[helpfulness]", "max_steps=1"]
+    for place, data in enumerate((["eval_size=4"], ["eval_size=0", f"eval_dataset_name={held}"])):
+        record = fit_oracle(tmp_path / str(place), base, f"dataset_name={mixed}", *given, *data)
+        assert record.parts[0].calibrated is None
+        assert record.parts[0].scale == 1
+        assert record.parts[0].phases[0].eval["loss"] > 0
