@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
             "rows": rows,
         }
         attentions = asked.attention or _attentions(gpu, rows)
-        for group in plan(SIZES[size], gpu, attentions, asked.parts):
+        for group in plan(SIZES[size], gpu, attentions, asked.parts, asked.only):
             rows += run_group(group, setting)
             record["seconds"] = time.monotonic() - began
             _write(asked.out, record)
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parts", type=_list_of(PARTS), default=PARTS, help=f"of {','.join(PARTS)}; default: all"
     )
+    parser.add_argument("--only", default="", metavar="REGEX", help="rows whose names it is found in")
     parser.add_argument(
         "--attention", type=_list_of(None), help="default: flex_attention,eager on a GPU, eager on a CPU"
     )

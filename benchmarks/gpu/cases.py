@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpu.shapes import Size
@@ -72,7 +73,9 @@ class Group:
     seconds: float
 
 
-def plan(size: Size, gpu: bool, attentions: Collection[str], parts: Collection[str]) -> list[Group]:
+def plan(
+    size: Size, gpu: bool, attentions: Collection[str], parts: Collection[str], only: str = ""
+) -> list[Group]:
     """Return the groups in the order of their weight: what comes last is left out where time runs short."""
     exact = [name for name in attentions if name in EXACT] or ["eager"]
     agreements = [Group("agreement", tuple(_agreements(name)), 90) for name in sorted(exact)]
@@ -88,7 +91,11 @@ def plan(size: Size, gpu: bool, attentions: Collection[str], parts: Collection[s
         Group("sampling", (Case("sampling", "transformers"),), 90),
         Group("vLLM", (Case("sampling", "vLLM"),), 180),
     ]
-    return [group for group in groups if group.cases[0].part in parts]
+    wanted = [group for group in groups if group.cases[0].part in parts]
+    found = [
+        replace(group, cases=tuple(c for c in group.cases if re.search(only, c.name))) for group in wanted
+    ]
+    return [group for group in found if group.cases]
 
 
 def _agreements(attention: str) -> list[Case]:

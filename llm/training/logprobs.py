@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from mnpo.llm.data.batches import Batch
-from mnpo.llm.training.masks import attention_arguments
+from mnpo.llm.training.masks import attention_arguments, lengthened
 
 #: Bytes of one chunk's logits in float32, by kind of device.
 CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
@@ -159,14 +159,16 @@ def _batch_log_probs(
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Return the last hidden states of all places of a batch's rows, (B·L, H)."""
-    how: dict[str, Any] = {"attention_mask": batch.attention_mask}
-    if batch.group is not None and batch.branch is not None and batch.position_ids is not None:
+    config = model.config.get_text_config()
+    length = batch.input_ids.shape[1]
+    rows = lengthened(batch, config)
+    how: dict[str, Any] = {"attention_mask": rows.attention_mask}
+    if rows.group is not None and rows.branch is not None and rows.position_ids is not None:
         dtype = model.get_input_embeddings().weight.dtype
-        config = model.config.get_text_config()
-        how = attention_arguments(config, batch.group, batch.branch, batch.position_ids, dtype)
-        how["position_ids"] = batch.position_ids
-    found: Tensor = model.base_model(input_ids=batch.input_ids, use_cache=False, **how)[0]
-    return found.flatten(0, 1)
+        how = attention_arguments(config, rows.group, rows.branch, rows.position_ids, dtype)
+        how["position_ids"] = rows.position_ids
+    found: Tensor = model.base_model(input_ids=rows.input_ids, use_cache=False, **how)[0]
+    return found[:, :length].flatten(0, 1)
 
 
 def _recomputed(score: Callable[[Tensor, Tensor], Tensor], piece: Tensor, target: Tensor) -> Tensor:

@@ -10,11 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from mnpo.llm.data.batches import PADDING, Batch
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 #: Implementations that take any mask, and those that keep packed sequences apart by their lengths alone.
 MASKED = ("eager", "sdpa", "flex_attention")
 VARLEN = ("flash_attention_2", "flash_attention_3", "kernels-community/flash-attn")
+#: FlexAttention computes blocks of so many places; shorter rows go to a kernel of its own that does not train.
+FLEX_BLOCK = 128
 #: Kinds of models whose layers all slide where the configuration has a window, and says no more than that.
 _ALL_SLIDE = (
     "mistral",
@@ -78,18 +83,36 @@ def attention_arguments(
     if implementation in VARLEN:
         return _lengths(position_ids)
     kinds = _kinds(config)
-    masks = {
-        kind: _mask(
-            implementation,
-            group,
-            branch,
-            position_ids,
-            config.sliding_window if kind == SLIDING else None,
-            dtype,
-        )
+    # No two places of a row are farther apart than it is long: such a window is none, and is compiled but once.
+    length = group.shape[1]
+    windows = {
+        kind: config.sliding_window if kind == SLIDING and config.sliding_window < length else None
         for kind in kinds
     }
+    made = {
+        window: _mask(implementation, group, branch, position_ids, window, dtype)
+        for window in set(windows.values())
+    }
+    masks = {kind: made[window] for kind, window in windows.items()}
     return {"attention_mask": masks if len(masks) > 1 else masks[kinds[0]]}
+
+
+def lengthened(batch: Batch, config: Any) -> Batch:
+    """Return the batch with rows as long as FlexAttention wants them: whole blocks, padded on the right.
+
+    Rows of any length would be compiled again and again. Other implementations get their rows as they are; so do
+    rows whose padding would leave the model's positions.
+    """
+    length = batch.input_ids.shape[1]
+    more = -length % FLEX_BLOCK
+    most = getattr(config, "max_position_embeddings", None)
+    if config._attn_implementation != "flex_attention" or not more or (most and length + more > most):
+        return batch
+    wider: dict[str, Any] = {"input_ids": pad(batch.input_ids, (0, more), value=PADDING)}
+    for name, empty in (("attention_mask", 0), ("position_ids", 0), ("group", -1), ("branch", 0)):
+        given = getattr(batch, name)
+        wider[name] = None if given is None else pad(given, (0, more), value=empty)
+    return batch._replace(**wider)
 
 
 def _config(model: nn.Module) -> Any:

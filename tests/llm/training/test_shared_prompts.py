@@ -160,6 +160,26 @@ def test_flex_attention_takes_the_same_mask(models: dict[str, nn.Module]) -> Non
         assert torch.equal(create_mask(block.mask_mod, 1, 1, length, length, device="cpu"), dense)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_reads_whole_blocks(tmp_path: Path) -> None:
+    """Rows are padded to blocks that it computes; values are those of eager attention on the rows as they are."""
+    values = {}
+    # What compiles needs a GPU; uncompiled it computes the same on a CPU, forward only.
+    with torch.compiler.set_stance("force_eager"), torch.no_grad():
+        for attention in ("eager", "flex_attention"):
+            home = tiny.build("tiny:gemma2", tmp_path)
+            model = load_model(home, dtype="float32", attn_implementation=attention).eval()
+            widths = []
+            model.get_input_embeddings().register_forward_hook(
+                lambda *a, w=widths: w.append(a[1][0].shape[1])
+            )
+            apart = [(prompt, [response]) for prompt, responses in TREES for response in responses]
+            batches = (laid_out(TREES), laid_out(TREES, packed=True), laid_out(apart))
+            values[attention] = [log_probs_of(model, batch) for batch in batches]
+            assert [width % 128 == 0 for width in widths] == [attention == "flex_attention"] * 3
+    assert_same(list(zip(values["eager"], values["flex_attention"], strict=True)))
+
+
 def test_what_flash_attention_is_told_of_packed_sequences() -> None:
     apart = [(prompt, [response]) for prompt, responses in TREES for response in responses]
     batch = laid_out(apart, packed=True)
