@@ -24,10 +24,10 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from mnpo import Game, Pairwise, egpo, inpo, onpo, prox, run, solve, td_mnpo
+from mnpo.common.style import PALETTE, WIDTH, blank
 from mnpo.numerics import entropy
 from mnpo.sampled_game import Groups
 from mnpo.sim.load import load_game
-from mnpo.sim.style import PALETTE, WIDTH, blank
 
 TAU, PROMPTS, ITERATIONS = 0.05, 120, 6
 STEPS = (1.0, 2.0, 3.0, 5.0, 8.0, 1 / TAU)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from mnpo import solve
+from mnpo.common.style import MARKERS, PALETTE, WIDTH, blank
 from mnpo.llm.crosscheck.check import crosscheck
 from mnpo.llm.crosscheck.positions import Case
 from mnpo.llm.runtime.progress import progress, quiet
 from mnpo.numerics import entropy
 from mnpo.presets import td_mnpo
 from mnpo.sim.load import load_game
-from mnpo.sim.style import MARKERS, PALETTE, WIDTH, blank
 from mnpo.tuning import tune
 
 PAIRWISE, PAIRWISE_TAU, HISTORIES = "rps:contexts=4", 0.05, (2, 3, 4)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
 
 from mnpo.numerics import Array, as_array
 from mnpo.oracle_minimisers import Pools
@@ -110,6 +111,84 @@ def bootstrap(
         np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0) if found else (nothing, nothing)
     )
     return Ratings(rated, low, high, failed / draws if draws else 0.0)
+
+
+def controlled(matches: npt.ArrayLike, features: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return Bradley–Terry ratings with the effect of features taken out, such as that of length.
+
+    The chance that the first wins is σ(r_a − r_b + x·β): a logistic regression on who met and on features of the
+    match, as the Chatbot Arena controls for style. The ratings are those of matches whose features are all 0.
+
+    Args:
+        matches: (N, 4) of first player, second player, the first one's result, weight.
+        features: (N, F), how the first differs from the second; scaled here by their standard deviation.
+
+    Returns:
+        Ratings (M,) on the Elo scale with mean `BASE`, and β (F,) for features of standard deviation 1; 0 for a
+        feature that is always the same.
+
+    Raises:
+        ValueError: other shapes, or ratings that are not finite: players who are not connected by matches, some
+            who always win, or results that the features tell for certain.
+    """
+    table, given = as_array(matches, "matches"), as_array(features, "features")
+    if table.ndim != 2 or table.shape[1] != 4 or given.ndim != 2 or len(given) != len(table):
+        raise ValueError(f"matches must be (N, 4) and features (N, F); found {table.shape} and {given.shape}")
+    spread = np.sqrt(np.average(given**2, axis=0, weights=table[:, 3]))
+    scaled = np.divide(given, spread, out=np.zeros_like(given), where=spread > 0)
+    first, second = table[:, 0].astype(int), table[:, 1].astype(int)
+    players = int(max(first.max(), second.max())) + 1
+    rows = np.zeros((len(table), players + given.shape[1]))
+    rows[np.arange(len(table)), first] += 1
+    rows[np.arange(len(table)), second] -= 1
+    rows[:, players:] = scaled
+    # Ratings are known up to a constant, and features that never differ have no effect.
+    free = np.zeros((len(rows.T), len(rows.T)))
+    free[:players, :players] = 1
+    free += np.diag(np.concatenate([np.zeros(players), spread == 0]))
+    effects = logistic(rows, table[:, 2], table[:, 3], free)
+    ratings = effects[:players] - effects[:players].mean()
+    return BASE + ELO / np.log(10) * ratings, effects[players:]
+
+
+def logistic(rows: Array, results: Array, weights: Array, free: Array) -> Array:
+    """Return the maximum of a weighted logistic likelihood with soft labels, (D,), by Newton's method.
+
+    Args:
+        rows: (N, D).
+        results: (N,), from 0 to 1.
+        weights: (N,), at least 0.
+        free: (D, D), added to the curvature: what the rows leave open.
+
+    Raises:
+        ValueError: there is none: the likelihood rises without end.
+    """
+    effects = np.zeros(rows.shape[1])
+
+    def loss(at: Array) -> float:
+        logits = rows @ at
+        return float(weights @ (np.logaddexp(0, logits) - results * logits))
+
+    now = loss(effects)
+    for _ in range(100):
+        chances = expit(rows @ effects)
+        slope = rows.T @ (weights * (results - chances))
+        curvature = (rows * (weights * chances * (1 - chances))[:, None]).T @ rows + free
+        try:
+            step = np.linalg.solve(curvature, slope)
+        except np.linalg.LinAlgError:
+            break
+        length = 1.0
+        while loss(effects + length * step) > now + 1e-12 * abs(now) and length > 1e-6:
+            length /= 2
+        effects, now = effects + length * step, loss(effects + length * step)
+        if np.abs(effects).max() > 40:
+            break
+        if np.abs(step).max() < 1e-10:
+            return effects
+    raise ValueError(
+        "ratings are not finite: some always win, or do not meet, or the features tell every result"
+    )
 
 
 def expected(ratings: npt.ArrayLike) -> Array:

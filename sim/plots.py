@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.files import whole_file
+from mnpo.common.tournament_figure import tournament_figures
 from mnpo.sim.figures.crosscheck import crosscheck_figures
 from mnpo.sim.figures.diagnosis import diagnosis_figures
 from mnpo.sim.figures.rates import rates_figures
 from mnpo.sim.figures.run import run_figures
 from mnpo.sim.figures.study import study_figures
 from mnpo.sim.figures.sweeps import sweep_figures
-from mnpo.sim.figures.tournaments import tournament_figures
 from mnpo.sim.figures.verdicts import verdict_figures
 from mnpo.sim.figures.wins import win_figures
 

@@ -13,11 +13,11 @@ from mnpo.common.progress import Progress
 from mnpo.dynamics import Trajectory, run
 from mnpo.equilibria import Equilibrium, solve
 from mnpo.games import Game
+from mnpo.majority import facts
 from mnpo.numerics import Array, entropy
 from mnpo.presets import RULES, make_rule
 from mnpo.sim.load import load_game
 from mnpo.sim.spec import GameSpec
-from mnpo.sim.tournament import facts
 from mnpo.steps import Feedback
 
 #: The default study: annotators in three groups with rotated tastes, so that majorities cycle.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnpo.common.palette import MARKERS, PALETTE
-from mnpo.sim.style import GAP_FLOOR, WIDTH, blank
+from mnpo.common.style import GAP_FLOOR, WIDTH, blank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnpo.sim.style import GAP_FLOOR, line_style, marker, shortened
+from mnpo.common.style import GAP_FLOOR, line_style, marker, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

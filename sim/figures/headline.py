@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.palette import PALETTE
+from mnpo.common.style import WIDTH, blank
 from mnpo.sim.figures.gaps import gap_axes, gap_line
-from mnpo.sim.style import WIDTH, blank
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

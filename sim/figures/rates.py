@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnpo.common.style import line_style, marker, single
 from mnpo.sim.figures.gaps import game_name
-from mnpo.sim.style import line_style, marker, single
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnpo.common.palette import MARKERS, PALETTE
+from mnpo.common.style import shortened, single
 from mnpo.sim.figures.gaps import game_name, gap_axes, gap_line, per_player
-from mnpo.sim.style import shortened, single
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

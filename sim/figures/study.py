@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnpo.common.palette import OTHERS, PALETTE
+from mnpo.common.style import HATCHES, WIDTH, shortened, single
 from mnpo.sim.figures.gaps import game_name, gap_axes, gap_line
 from mnpo.sim.figures.headline import headline_figure
 from mnpo.sim.figures.wins import win_figure
-from mnpo.sim.style import HATCHES, WIDTH, shortened, single
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

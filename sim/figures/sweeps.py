@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnpo.common.style import GAP_FLOOR, line_style, shortened, single
 from mnpo.sim.figures.gaps import gap_axes
-from mnpo.sim.style import GAP_FLOOR, line_style, shortened, single
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnpo.common.palette import PALETTE
-from mnpo.sim.style import WIDTH, single
+from mnpo.common.style import WIDTH, single
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

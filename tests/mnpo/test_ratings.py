@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mnpo.ratings import BASE, ELO, bootstrap, bradley_terry, expected
+from mnpo.ratings import BASE, ELO, bootstrap, bradley_terry, controlled, expected
 
 
 def played(rng, players, matches, skill):
@@ -89,3 +89,31 @@ def test_intervals_cover_at_their_rate():
         held.append((found.low <= truth) & (truth <= found.high))
         assert found.failed == 0
     assert 0.86 < np.mean(held) < 0.99
+
+
+def test_what_length_alone_wins_is_taken_out():
+    """Against a general optimiser; and two players of the same skill, of whom one writes at length, are alike."""
+    rng = np.random.default_rng(2)
+    skill, wordy = np.array([0.5, 0.0, 0.0, -0.5]), np.array([0.0, 0.0, 0.8, 0.2])
+    first, second = rng.integers(4, size=(2, 6000))
+    first, second = first[first != second], second[first != second]
+    longer = (wordy[first] - wordy[second] + 0.3 * rng.normal(size=len(first)))[:, None]
+    chance = 1 / (1 + np.exp(skill[second] - skill[first] - 1.5 * longer[:, 0]))
+    matches = np.stack([first, second, rng.random(len(first)) < chance, rng.integers(1, 3, len(first))], 1)
+    ratings, effect = controlled(matches, longer)
+    scaled = longer[:, 0] / np.sqrt(np.average(longer[:, 0] ** 2, weights=matches[:, 3]))
+
+    def loss(at):
+        logits = at[first] - at[second] + at[4] * scaled
+        return matches[:, 3] @ (np.logaddexp(0, logits) - matches[:, 2] * logits)
+
+    other = minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-7}).x
+    assert effect[0] == pytest.approx(other[4], abs=1e-4)
+    wanted = BASE + ELO / np.log(10) * (other[:4] - other[:4].mean())
+    assert np.abs(ratings - wanted).max() < 0.05
+    assert np.abs(ratings - BASE - ELO / np.log(10) * skill).max() < 25
+    wins = table_of(matches, 4)
+    assert np.diff(bradley_terry(wins)[[1, 2]])[0] > 100 > 25 > abs(np.diff(ratings[[1, 2]])[0])
+    assert controlled(matches, 0 * longer)[0] == pytest.approx(bradley_terry(wins), abs=1e-6)
+    with pytest.raises(ValueError, match="not finite"):
+        controlled([[0, 1, 1, 1], [0, 1, 1, 1]], [[0.0], [1.0]])

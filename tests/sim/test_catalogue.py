@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mnpo import solve
+from mnpo.majority import facts
 from mnpo.sim.catalogue import CATALOGUE, make_game
-from mnpo.sim.tournament import facts
 
 
 @pytest.mark.parametrize(

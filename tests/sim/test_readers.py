@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mnpo import Heterogeneous, Pairwise, PlackettLuce, Population
+from mnpo.majority import facts
 from mnpo.sim.load import load_game
 from mnpo.sim.readers import read_claim, read_game, read_policies
-from mnpo.sim.tournament import facts
 from support import FOOTBALL, SUSHI, needs_data, random_policies
 
 HEADER = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mnpo.sim.tournament import facts
+from mnpo.majority import facts
 from support import random_matrix
 
 
