@@ -161,6 +161,44 @@ def test_oracle(
 
 
 @app.command()
+def tournament(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLAYERS.. [KEY=VALUE ..]",
+            help="Players: models' folders or names on the Hub, runs (all their iterations), files of responses, "
+            "[cyan]{name: .., base_url: .., model: ..}[/cyan]. A preset or a YAML file may come before them.",
+            show_default=False,
+        ),
+    ],
+    processes: Processes = None,
+    accelerate: Accelerate = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Let everybody play everybody on the same prompts: ratings beside the exact equilibrium, which sees cycles.
+
+    Responses and answers are kept: one more player costs what is its own, and the same command again nothing.
+
+    [dim]mnpo llm tournament runs/a/model runs/b/model prompt_dataset_name=prompts.jsonl oracle=styles[/dim]
+    """
+    needs_torch()
+    from mnpo.llm.players.configured import configured
+
+    config = configured(words)
+    from mnpo.cli import show_evaluation
+    from mnpo.llm.runtime.progress import progress, quiet
+    from mnpo.llm.stages.running import run_stage
+
+    quiet()
+    with progress(_first()) as report:
+        found = run_stage(
+            "tournament", config, processes=processes, accelerate=accelerate, progress=report
+        ).as_dict()
+    _show(found, as_json, lambda: show_evaluation.tournament(found, config.folders.home))
+
+
+@app.command()
 def benchmark(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="alpaca-eval-2")],
     words: Annotated[

@@ -38,9 +38,23 @@ def catalogue(entries: Mapping[str, CatalogueGame], kinds: Mapping[str, OracleKi
 
 def tournament(record: dict[str, Any]) -> None:
     """Print players with their ratings and shares in the equilibrium, and what no rating shows."""
-    rated, intervals = record["players"][0]["rating"] is not None, "win_rate_low" in record["players"][0]
+    rated = record["players"][0]["rating"] is not None
     table = table_of("player")
-    columns = ["rating"] * rated + ["win rate", "lottery"] + [f"τ = {record['tau']:g}"] * (record["tau"] > 0)
+    first = record["players"][0]
+    at_equal_lengths = all(row.get("controlled_rating") is not None for row in record["players"])
+    further = [
+        (title, key)
+        for title, key in (
+            (f"τ = {record['tau']:g}", "equilibrium"),
+            (f"n = {record.get('meet_at_once')}", "group_equilibrium"),
+            ("mixture", "win_rate_against_mixture"),
+        )
+        if first.get(key) is not None
+    ]
+    columns = ["rating"] * rated + ["at equal length"] * at_equal_lengths + ["win rate", "lottery"]
+    columns += [title for title, _ in further]
+    # Where there is no room, the numbers are worth more than their intervals.
+    intervals = "win_rate_low" in first and console.width >= 40 + 18 * (len(columns) - len(further))
     for name in (*columns, "against it", "exploit."):
         table.add_column(name, justify="right")
 
@@ -51,11 +65,10 @@ def tournament(record: dict[str, Any]) -> None:
         return value
 
     for row in record["players"]:
-        cells = [shown(row, "rating", ".0f")] * rated + [
-            shown(row, "win_rate", ".3f"),
-            shown(row, "lottery", ".3f"),
-        ]
-        cells += [f"{row['equilibrium']:.3f}"] * (record["tau"] > 0)
+        cells = [shown(row, "rating", ".0f")] * rated
+        cells += [shown(row, "controlled_rating", ".0f")] * at_equal_lengths
+        cells += [shown(row, "win_rate", ".3f"), shown(row, "lottery", ".3f")]
+        cells += [f"{row[key]:.3f}" for _, key in further]
         table.add_row(
             escape(row["name"]),
             *cells,

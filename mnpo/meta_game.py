@@ -269,8 +269,8 @@ def _player(
     row: dict[str, Any] = {"name": names[place], "equilibrium": None}
     for name, values in point.items():
         row[name] = None if np.isnan(values[place]) else float(values[place])
-    for name, values in drawn.items():
-        resampled = np.array(values)[:, place]
+    for name, rows in drawn.items():
+        resampled = np.array(rows)[:, place]
         if not np.isnan(resampled).all():
             low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             row[f"{name}_low"], row[f"{name}_high"] = float(low), float(high)

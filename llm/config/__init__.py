@@ -13,8 +13,9 @@ from mnpo.llm.config.loop import ALONE, Loop
 from mnpo.llm.config.model import CURRENT, REFERENCE, Models
 from mnpo.llm.config.oracle_fit import ATTRIBUTES, ORACLE_KINDS, OracleFit
 from mnpo.llm.config.oracle_test import OracleTest
-from mnpo.llm.config.reading import load, presets
+from mnpo.llm.config.reading import is_configuration, load, presets
 from mnpo.llm.config.sampling import Sampling
+from mnpo.llm.config.tournament import Tournament
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import TARGETS, Update
 from mnpo.llm.config.whole import Config, Draft, resolve
@@ -45,8 +46,10 @@ __all__ = [
     "Prompts",
     "Sampling",
     "Section",
+    "Tournament",
     "Training",
     "Update",
+    "is_configuration",
     "load",
     "presets",
     "resolve",

@@ -17,7 +17,8 @@ class Models(Section):
     """The policies, and how models are loaded.
 
     A model is a folder (safetensors, GGUF or a PEFT adapter), a name on the Hub, or made on the spot:
-    "tiny:gemma2", "tiny:llama", "tiny:gpt2" with random weights, "tiny:styles" that answers.
+    "tiny:gemma2", "tiny:llama", "tiny:gpt2" with random weights, "tiny:styles" that answers, "tiny:plain" in one
+    style.
     """
 
     model_name_or_path: str = key(

@@ -21,6 +21,11 @@ def is_override(text: str) -> bool:
     return bool(_OVERRIDE.match(text)) and not Path(text).expanduser().is_file()
 
 
+def is_configuration(text: str) -> bool:
+    """Tell a preset or a YAML file from other things that a command is given."""
+    return Path(text).suffix in (".yaml", ".yml") or (text in presets() and not Path(text).exists())
+
+
 def presets() -> dict[str, dict[str, Any]]:
     """Return the packaged configurations as they are written, with `purpose`, their first comment line."""
     folder = resources.files("mnpo.llm") / "presets"

@@ -23,6 +23,7 @@ from mnpo.llm.config.model import Models
 from mnpo.llm.config.oracle_fit import OracleFit
 from mnpo.llm.config.oracle_test import OracleTest
 from mnpo.llm.config.sampling import Sampling
+from mnpo.llm.config.tournament import Tournament
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import Update
 
@@ -43,6 +44,7 @@ class Config:
     fit: Fit
     oracle_fit: OracleFit
     oracle_test: OracleTest
+    tournament: Tournament
     training: Training
 
     @property
@@ -80,6 +82,7 @@ SECTIONS: dict[str, type[Section | Training]] = {
     "fit": Fit,
     "oracle_fit": OracleFit,
     "oracle_test": OracleTest,
+    "tournament": Tournament,
     "training": Training,
 }
 

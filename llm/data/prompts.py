@@ -119,13 +119,8 @@ def read_prompts(
     Raises:
         ValueError: no prompts to be had, or too few for what is asked of them.
     """
-    name = wanted.prompt_dataset_name or data.dataset_name
-    if name is None:
-        raise ValueError("the configuration lacks prompt_dataset_name, the prompts to sample responses for")
-    own = (wanted.prompt_dataset_config_name, wanted.prompt_dataset_split)
-    if wanted.prompt_dataset_name in (None, data.dataset_name) and own == (None, None):
-        own = (data.dataset_config_name, data.dataset_split)
-    sources = {"train": (name, *own)}
+    name, *own = _source(data, wanted)
+    sources = {"train": (name, own[0], own[1])}
     if wanted.eval_prompt_dataset_name or wanted.eval_prompt_dataset_split:
         held = wanted.eval_prompt_dataset_name or name
         sources["eval"] = (held, own[0], wanted.eval_prompt_dataset_split)
@@ -144,6 +139,51 @@ def read_prompts(
     if wanted.prompt_part is not None:
         prompts["train"] = in_part(prompts["train"], wanted.prompt_part)
     return prompts, {part: found.report for part, found in read.items()}
+
+
+def prompt_texts(data: Data, wanted: Prompts) -> tuple[list[Text], Report]:
+    """Return all prompts as conversations, whoever is asked; what is empty, malformed or repeated is left out.
+
+    Args:
+        data: where prompts come from unless `wanted` says.
+        wanted: which prompts.
+
+    Raises:
+        ValueError: no prompts to be had.
+    """
+    name, config, split = _source(data, wanted)
+    report, found = Report(), dict[str, Text]()
+    for number, raw in islice(raw_rows(name, config, split), wanted.max_prompts):
+        report.read += 1
+        try:
+            if isinstance(raw, Malformed):
+                raise raw
+            text = _prompt_of(raw, data.columns.get("prompt"), chat=True)
+        except Malformed as reason:
+            report.drop("empty" if str(reason).startswith("empty") else "malformed", number, str(reason))
+            continue
+        if as_json(text) in found:
+            report.dropped["repeated"] += 1
+        found[as_json(text)] = text
+    report.kept = len(found)
+    if not found:
+        raise ValueError(f"dataset {name} has no prompt that can be used: {describe(report)}")
+    return list(found.values()), report
+
+
+def _source(data: Data, wanted: Prompts) -> tuple[str, str | None, str | None]:
+    """Return where prompts come from: a name, a configuration and a split.
+
+    Raises:
+        ValueError: nobody says.
+    """
+    name = wanted.prompt_dataset_name or data.dataset_name
+    if name is None:
+        raise ValueError("the configuration lacks prompt_dataset_name, the prompts to sample responses for")
+    own = (wanted.prompt_dataset_config_name, wanted.prompt_dataset_split)
+    if wanted.prompt_dataset_name in (None, data.dataset_name) and own == (None, None):
+        own = (data.dataset_config_name, data.dataset_split)
+    return name, *own
 
 
 def in_part(prompts: PromptList, place: Sequence[int]) -> PromptList:

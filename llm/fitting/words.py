@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mnpo.llm.config import Config, Draft, load, presets
+from mnpo.llm.config import Config, Draft, is_configuration, load
 from mnpo.llm.config.reading import is_override
 from mnpo.llm.oracles.cards import is_fitted
 from mnpo.llm.oracles.kinds import names
@@ -30,7 +30,7 @@ def configured(words: Sequence[str]) -> Config:
     """
     given = [word for word in words if not is_override(word)]
     overrides = [word for word in words if is_override(word)]
-    source = given.pop(0) if given and _is_configuration(given[0]) else None
+    source = given.pop(0) if given and is_configuration(given[0]) else None
     if source is not None:
         draft = Draft(load(source, overrides))
     else:
@@ -53,10 +53,6 @@ def configured(words: Sequence[str]) -> Config:
     if not config.oracle_test.tested_on and config.data.dataset_name is None:
         raise ValueError("test-oracle needs judgments: a file, a folder or a name on the Hub")
     return config
-
-
-def _is_configuration(word: str) -> bool:
-    return Path(word).suffix in (".yaml", ".yml") or (word in presets() and not Path(word).exists())
 
 
 def _oracle(word: str) -> tuple[str, Any]:

@@ -43,7 +43,7 @@ def build(name: str, parent: Path, progress: Callable[[str, int, int], None] | N
 
     Args:
         name: "tiny:gemma2", "tiny:llama" or "tiny:gpt2" for random weights; "tiny:styles" for a Gemma-2 that was
-            taught the answers below, in all styles alike; ":seed" may follow.
+            taught the answers below, in all styles alike, "tiny:plain" and so on for one style; ":seed" may follow.
         parent: the folder it is put into.
         progress: called while a model is taught.
 
@@ -65,9 +65,10 @@ def build(name: str, parent: Path, progress: Callable[[str, int, int], None] | N
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seed or 0))
             model = AutoModelForCausalLM.from_config(config(), attn_implementation="eager")
-        if family == "styles":
+        taught = list(STYLES) if family == "styles" else [family] if family in STYLES else []
+        if taught:
             with _one_thread():
-                _teach(model, words, int(seed or 0), progress)
+                _teach(model, words, taught, int(seed or 0), progress)
         model.save_pretrained(unfinished)
         words.save_pretrained(unfinished)
     return folder
@@ -105,13 +106,17 @@ def _one_thread() -> Iterator[None]:
 
 
 def _teach(
-    model: Any, words: PreTrainedTokenizerFast, seed: int, progress: Callable[[str, int, int], None] | None
+    model: Any,
+    words: PreTrainedTokenizerFast,
+    styles: list[str],
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    """Fit a model to all answers to all prompts, each as likely as any other."""
+    """Fit a model to all answers in some styles to all prompts, each as likely as any other."""
     encoder = Encoder(words)
     lessons = []
     for topic, prompt in topics_and_prompts(len(TASKS) * len(TOPICS), np.random.default_rng(seed)):
-        answers = [answer.format(topic) for style in STYLES.values() for answer in style]
+        answers = [answer.format(topic) for style in styles for answer in STYLES[style]]
         messages = [{"role": "user", "content": prompt}]
         rendered = encoder.render(messages, [[{"role": "assistant", "content": text}] for text in answers])
         ((asked, responses),) = encoder.tokens([rendered])
@@ -162,5 +167,6 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": _llama,
     "gpt2": _gpt2,
     "styles": partial(_gemma2, layers=2),
+    **{style: partial(_gemma2, layers=2) for style in STYLES},
 }
 _LESSONS, _RATE = 200, 4e-3

@@ -530,3 +530,55 @@ class OracleTested(FileRecord):
     agreement: dict[str, dict[str, float] | None]
     tests: list[Tested]
     oracles: list[Answered]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played(Record):
+    """One player of a tournament.
+
+    Attributes:
+        name, kind, place: who it is; kind is "model", "endpoint" or "file".
+        answered: prompts that it has responses to.
+        drawn, reused: responses that were drawn or asked for, and found.
+        seconds: wall clock.
+        length: characters of a response to the common prompts, mean.
+    """
+
+    name: str
+    kind: str
+    place: str
+    answered: int
+    drawn: int
+    reused: int
+    seconds: float
+    length: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TournamentHeld(FileRecord):
+    """What `tournament` leaves.
+
+    Attributes:
+        prompts, asked: prompts that all players answered, and those that were asked.
+        generations: responses of each player to a prompt.
+        players: who played.
+        against: the mixture that all are met with; None without one.
+        tau, meet_at_once: of the further equilibria.
+        results: oracle -> what `mnpo.meta_game.ranked` returns; a panel's members stand beside it. Players of whom
+            several meet at once have `group_equilibrium` besides.
+        agreement: of each two oracles, Kendall's tau-b of the players' win rates.
+        oracles: what was asked.
+    """
+
+    FILE: ClassVar[str] = "tournament.json"
+
+    prompts: int
+    asked: int
+    generations: int
+    players: list[Played]
+    against: dict[str, float] | None
+    tau: float
+    meet_at_once: int
+    results: dict[str, dict[str, Any]]
+    agreement: list[dict[str, Any]]
+    oracles: list[Answered]

@@ -65,6 +65,7 @@ STAGES = {
         "evaluate": records.Evaluated,
         "fit-oracle": records.FittedOracle,
         "test-oracle": records.OracleTested,
+        "tournament": records.TournamentHeld,
     }.items()
 }
 

@@ -13,8 +13,8 @@ from own_judges import FILE
 from small_models import LLAMA3
 from transformers import PreTrainedTokenizerFast
 
+from mnpo.llm.endpoints import chat as module
 from mnpo.llm.models import tiny
-from mnpo.llm.oracles import judge as module
 
 
 @pytest.fixture

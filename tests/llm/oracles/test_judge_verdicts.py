@@ -7,7 +7,7 @@ import socket
 import pytest
 from judge_server import Reply, Server, ask, fails, judge_at, says
 
-from mnpo.llm.oracles import judge as module
+from mnpo.llm.endpoints import chat as module
 from mnpo.llm.oracles.base import Question
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible endpoint, and asking them: what was answered is kept."""
