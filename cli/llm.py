@@ -200,28 +200,52 @@ def tournament(
 
 @app.command()
 def benchmark(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="alpaca-eval-2")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE", help="mt-bench, alpaca-eval-2, arena-hard, arena-hard-v2, or all of the paper's."
+        ),
+    ],
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE ..",
-            help="[cyan]annotations=FILE difficulty=FILE gamed=FILE[/cyan]: judgments that exist.",
+            help="[cyan]model=..[/cyan], once for each; [cyan]judge={model: .., base_url: ..}[/cyan]; "
+            "[cyan]questions=FILE baselines=FILE references=FILE judge_prompts=FILE[/cyan], and other keys.",
             show_default=False,
         ),
     ] = None,
+    processes: Processes = None,
+    accelerate: Accelerate = None,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Compute a benchmark's statistics from judgments that exist: length-controlled win rates.
+    """Run the papers' judged benchmarks, or compute their statistics from judgments that exist.
 
+    Answers and verdicts are kept: the same command again asks nobody.
+
+    [dim]mnpo llm benchmark mt-bench model=runs/a/model "judge={model: gpt-4, base_url: https://..}"[/dim]
     [dim]mnpo llm benchmark alpaca-eval-2 annotations=FILE difficulty=FILE gamed=FILE --json[/dim]
     """
-    from mnpo.llm.benchmarks.suites import existing
+    needs_torch()
+    from mnpo.cli import show_evaluation
+    from mnpo.llm.benchmarks.suites import configured, existing, wants_statistics
 
-    found = existing(suite, words or [])
-    from mnpo.cli import show_llm
+    given = words or []
+    if wants_statistics(suite, given):
+        alone = existing(suite, given)
+        _show(alone, as_json, lambda: show_evaluation.statistics(alone))
+        return
+    config = configured(suite, given)
+    from mnpo.llm.runtime.progress import progress, quiet
+    from mnpo.llm.stages.running import run_stage
 
-    _show(found, as_json, lambda: show_llm.benchmark(found))
+    quiet()
+    with progress(_first()) as report:
+        found = run_stage(
+            "benchmark", config, processes=processes, accelerate=accelerate, progress=report
+        ).as_dict()
+    _show(found, as_json, lambda: show_evaluation.benchmarked(found, config.folders.home))
 
 
 @app.command()

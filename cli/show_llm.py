@@ -319,21 +319,6 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def benchmark(record: dict[str, Any]) -> None:
-    """Print win rates of models, with the protocol."""
-    table = _table("model", "LC win rate", "win rate", "error", "judged", "unjudged")
-    for name, found in sorted(record["models"].items(), key=lambda one: -one[1]["lc_win_rate"]):
-        error = "" if found["standard_error"] is None else f"{found['standard_error']:.2f}"
-        table.add_row(
-            escape(name), f"{found['lc_win_rate']:.2f}", f"{found['win_rate']:.2f}", error,
-            str(found["instructions"]), str(found["unjudged"]),
-        )  # fmt: skip
-    console.print(table)
-    console.print(f"[dim]{record['protocol']}[/dim]")
-    for note in record["notes"]:
-        console.print(f"[dim]{note}[/dim]")
-
-
 def crosscheck_oracles(rows: list[dict[str, Any]]) -> None:
     """Print where free outputs end that are trained by the objectives of oracles."""
     table = _table("oracle", "objective", "ends at", "off by", "cyclicity", "agrees")

@@ -55,17 +55,39 @@ def statistics(
     Raises:
         ValueError: a file that cannot be read, or judgments of an instruction whose difficulty is not known.
     """
-    known = None if difficulty is None else _difficulties(difficulty)
+    known = None if difficulty is None else difficulties(difficulty)
     models, unjudged = read_annotations(annotations)
+    return {"protocol": PROTOCOL, **of_models(models, unjudged, known, gamed, str(annotations))}
+
+
+def of_models(
+    models: Mapping[str, Sequence[Row]],
+    unjudged: Mapping[str, int],
+    known: Mapping[str, float] | None,
+    gamed: Path | None,
+    source: str,
+) -> dict[str, Any]:
+    """Return the win rates of models whose judgments are at hand, and notes; see `statistics`.
+
+    Args:
+        models: name -> judgments.
+        unjudged: name -> how many instructions have none.
+        known: instruction -> difficulty; None without.
+        gamed: annotations of the gamed baselines.
+        source: what errors name.
+
+    Raises:
+        ValueError: judgments that the regression cannot be fitted to.
+    """
     baselines = {} if gamed is None else read_annotations(gamed)[0]
     others = [_answers(name, rows, known, gamed) for name, rows in baselines.items()]
     found = {}
     for name, rows in models.items():
-        own = _answers(name, rows, known, annotations)
+        own = _answers(name, rows, known, source)
         try:
             coefficients = fit(own, others)
         except ValueError as error:
-            raise ValueError(f"{annotations}: model {name}: {error}") from None
+            raise ValueError(f"{source}: model {name}: {error}") from None
         found[name] = {
             "lc_win_rate": 100 * coefficients.win_rate(own.difficulty),
             "win_rate": 100 * own.win_rate,
@@ -73,13 +95,13 @@ def statistics(
             "theta": coefficients.theta, "phi": coefficients.phi, "gamma": coefficients.gamma,
             "instructions": len(rows), "unjudged": unjudged.get(name, 0),
         }  # fmt: skip
-    missing = [("difficulty", difficulty), ("gamed", gamed)]
+    missing = [("difficulty", known), ("gamed", gamed)]
     notes = [
         f"without {name}= the regression differs from the leaderboard's"
-        for name, file in missing
-        if file is None
+        for name, there in missing
+        if there is None
     ]
-    return {"protocol": PROTOCOL, "models": found, "notes": notes}
+    return {"models": found, "notes": notes}
 
 
 def read_annotations(file: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
@@ -155,17 +177,24 @@ def _row(row: Mapping[str, Any]) -> Row | None:
     return Row(str(row["instruction"]), chance, *lengths)
 
 
-def _answers(name: str, rows: Sequence[Row], known: Mapping[str, float] | None, file: Path | None) -> Answers:
+def _answers(name: str, rows: Sequence[Row], known: Mapping[str, float] | None, source: object) -> Answers:
     if known is not None:
         strange = next((row.instruction for row in rows if row.instruction not in known), None)
         if strange is not None:
-            raise ValueError(f"{file}: the difficulty of instruction {strange[:40]!r} of {name} is not known")
+            raise ValueError(
+                f"{source}: the difficulty of instruction {strange[:40]!r} of {name} is not known"
+            )
     columns = np.array([row[1:] for row in rows], dtype=float)
     difficulty = np.array([0.0 if known is None else known[row.instruction] for row in rows])
     return Answers(columns[:, 0], columns[:, 2], columns[:, 1], difficulty)
 
 
-def _difficulties(file: Path) -> dict[str, float]:
+def difficulties(file: Path) -> dict[str, float]:
+    """Read a table of instruction and difficulty.
+
+    Raises:
+        ValueError: another table.
+    """
     table = csv.DictReader(io.StringIO(_text(file), newline=""))
     if not {"instruction", "difficulty"} <= set(table.fieldnames or []):
         raise ValueError(f"{file} must have the columns instruction and difficulty")

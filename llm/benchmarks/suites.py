@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnpo.choices import choose
-from mnpo.llm.benchmarks.alpaca_eval import statistics
+from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench
+from mnpo.llm.config import SUITES, Config, Draft, is_configuration, load
+from mnpo.llm.config.reading import is_override
+from mnpo.llm.players.words import named
 
-#: Benchmark -> the files that it takes, the first of which must be given.
-FILES = {"alpaca-eval-2": ("annotations", "difficulty", "gamed")}
+#: Where what is found goes, unless a word says otherwise.
+OUTPUT = "runs/benchmark"
+#: The word for all judged benchmarks that the paper has, and these.
+ALL = "all"
+PAPERS = ("alpaca-eval-2", "arena-hard", "mt-bench")
+#: Keys whose values are by benchmark.
+_BY_SUITE = ("questions", "baselines", "references", "judge_prompts")
+
+
+class Existing(NamedTuple):
+    """Statistics alone: the files that they take, the first of which must be given, and who computes them."""
+
+    files: tuple[str, ...]
+    compute: Callable[..., dict[str, Any]]
+
+
+EXISTING: Mapping[str, Existing] = {
+    "alpaca-eval-2": Existing(("annotations", "difficulty", "gamed"), alpaca_eval.statistics),
+    "mt-bench": Existing(("judgments",), mt_bench.existing),
+    "arena-hard": Existing(("judgments", "answers", "baseline"), arena_hard.existing),
+    "arena-hard-v2": Existing(("judgments", "answers", "baseline"), arena_hard.existing),
+}
+
+
+def wants_statistics(suite: str, words: Sequence[str]) -> bool:
+    """Tell whether judgments that exist are named: then nobody is asked."""
+    known = EXISTING.get(suite)
+    return known is not None and any(word.startswith(f"{known.files[0]}=") for word in words)
 
 
 def existing(suite: str, words: Sequence[str]) -> dict[str, Any]:
     """Compute a benchmark's statistics from judgments that exist.
 
     Args:
-        suite: a key of `FILES`.
+        suite: a key of `EXISTING`.
         words: `key=FILE`.
 
     Raises:
         ValueError: an unknown benchmark or key, a file that is not there, or what cannot be read of it.
     """
-    names = choose(suite, FILES, "benchmark")
+    names, compute = choose(suite, EXISTING, "benchmark")
     files: dict[str, Path] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -35,4 +64,65 @@ def existing(suite: str, words: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"{key}={value}: no such file")
     if names[0] not in files:
         raise ValueError(f"{suite} needs {names[0]}=FILE: judgments that exist; also {', '.join(names[1:])}")
-    return statistics(**files)
+    return compute(*(files.get(name) for name in names))
+
+
+def configured(suite: str, words: Sequence[str]) -> Config:
+    """Return the configuration that the words of a judged benchmark stand for.
+
+    Args:
+        suite: a benchmark, or "all".
+        words: `model=PLAYER`, several times for several; `judge={..}`; files of one benchmark by their key alone,
+            `questions=FILE`; and `key=value`. The first may be a preset or a YAML file.
+
+    Raises:
+        ValueError: a word that cannot be read, or a file that is not there.
+    """
+    suites = list(PAPERS) if suite == ALL else [suite]
+    for one in suites:
+        choose(one, SUITES, "benchmark")
+    given = [word for word in words if not is_override(word)]
+    source = given.pop(0) if given and is_configuration(given[0]) else None
+    if given:
+        raise ValueError(f"expected key=value; found {given[0]!r} (a model is given as model={given[0]})")
+    if source is None:
+        draft = Draft({"folders": {"output_dir": OUTPUT}, "model": {"model_name_or_path": "none"}})
+    else:
+        draft = Draft(load(source))
+        draft.sections["folders"] = {"output_dir": OUTPUT}
+    draft.sections["benchmark"]["suites"] = suites
+    players = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            continue
+        if name == "model":
+            players.append(value)
+        elif name in _BY_SUITE and not value.startswith("{"):
+            if len(suites) > 1:
+                raise ValueError(f"{name} of several benchmarks: {name}={{{suites[0]}: FILE, ..}}")
+            draft.sections["benchmark"][name] = {suites[0]: value}
+        else:
+            draft.read(word)
+    if players:
+        draft.sections["contest"]["entrants"] = named(players)
+    if not draft.sections["contest"].get("entrants"):
+        raise ValueError("a benchmark needs somebody to test: model=..")
+    config = draft.resolved()
+    check_files(config)
+    return config
+
+
+def check_files(config: Config) -> None:
+    """Refuse files that are not there, before anything is loaded.
+
+    Raises:
+        ValueError: names the key and the file.
+    """
+    benchmark = config.benchmark
+    by_suite = {(name, suite): file for name in _BY_SUITE for suite, file in getattr(benchmark, name).items()}
+    alone = {("difficulty", ""): benchmark.difficulty, ("gamed", ""): benchmark.gamed}
+    for (name, _), file in {**by_suite, **alone}.items():
+        local = file is not None and (file.startswith((".", "/", "~")) or Path(file).suffix != "")
+        if local and "://" not in str(file) and not Path(str(file)).expanduser().is_file():
+            raise ValueError(f"{name}={file}: no such file")

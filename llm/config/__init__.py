@@ -3,6 +3,7 @@
 A packaged preset or a YAML file gives the sections; `section.key=value`, or `key=value`, goes on top.
 """
 
+from mnpo.llm.config.benchmark import PROTOCOLS, SUITES, Benchmark
 from mnpo.llm.config.data import Data, Prompts
 from mnpo.llm.config.evaluation import Evaluation
 from mnpo.llm.config.fit import Fit
@@ -15,7 +16,7 @@ from mnpo.llm.config.oracle_fit import ATTRIBUTES, ORACLE_KINDS, OracleFit
 from mnpo.llm.config.oracle_test import OracleTest
 from mnpo.llm.config.reading import is_configuration, load, presets
 from mnpo.llm.config.sampling import Sampling
-from mnpo.llm.config.tournament import Tournament
+from mnpo.llm.config.tournament import Contest, Tournament
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import TARGETS, Update
 from mnpo.llm.config.whole import Config, Draft, resolve
@@ -28,10 +29,14 @@ __all__ = [
     "LABELS",
     "ORACLE_KINDS",
     "PAIRINGS",
+    "PROTOCOLS",
     "REFERENCE",
+    "SUITES",
     "TARGETS",
+    "Benchmark",
     "Compute",
     "Config",
+    "Contest",
     "Data",
     "Draft",
     "Evaluation",

@@ -1,4 +1,4 @@
-"""Who plays a tournament, and what is made of it."""
+"""Who plays, and what a tournament makes of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from mnpo.llm.config.keys import Section, key
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contest(Section):
+    """Who plays tournaments and is put to benchmarks."""
+
+    entrants: dict[str, Any] = key(
+        {}, "name: a model, a file of responses, or {base_url, model, ..} of an endpoint", scope="run"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tournament(Section):
     """What `mnpo llm tournament` compares, and how."""
 
-    entrants: dict[str, Any] = key(
-        {},
-        "name: a model, a file of responses, or {base_url, model, ..} of an endpoint",
-        scope="run",
-    )
     tournament_oracles: dict[str, Any] = key({}, "name: oracle; oracle unless given", scope="run")
     tournament_prompts: str = key(
         "all", "which prompts are asked: all, or the held-out ones", choices=("all", "held-out"), scope="run"

@@ -12,6 +12,7 @@ import yaml
 
 from mnpo.choices import suggestion
 from mnpo.llm.config import training as transformers_own
+from mnpo.llm.config.benchmark import Benchmark
 from mnpo.llm.config.data import Data, Prompts
 from mnpo.llm.config.evaluation import Evaluation
 from mnpo.llm.config.fit import Fit
@@ -23,7 +24,7 @@ from mnpo.llm.config.model import Models
 from mnpo.llm.config.oracle_fit import OracleFit
 from mnpo.llm.config.oracle_test import OracleTest
 from mnpo.llm.config.sampling import Sampling
-from mnpo.llm.config.tournament import Tournament
+from mnpo.llm.config.tournament import Contest, Tournament
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import Update
 
@@ -44,7 +45,9 @@ class Config:
     fit: Fit
     oracle_fit: OracleFit
     oracle_test: OracleTest
+    contest: Contest
     tournament: Tournament
+    benchmark: Benchmark
     training: Training
 
     @property
@@ -82,7 +85,9 @@ SECTIONS: dict[str, type[Section | Training]] = {
     "fit": Fit,
     "oracle_fit": OracleFit,
     "oracle_test": OracleTest,
+    "contest": Contest,
     "tournament": Tournament,
+    "benchmark": Benchmark,
     "training": Training,
 }
 

@@ -41,10 +41,10 @@ def configured(words: Sequence[str]) -> Config:
     for word in overrides:
         draft.read(word)
     if given:
-        draft.sections["tournament"]["entrants"] = named(given)
+        draft.sections["contest"]["entrants"] = named(given)
     config = draft.resolved()
-    if len(config.tournament.entrants) < 2:
-        found = ", ".join(config.tournament.entrants) or "none"
+    if len(config.contest.entrants) < 2:
+        found = ", ".join(config.contest.entrants) or "none"
         raise ValueError(f"a tournament needs at least two players; found {found}")
     return config
 

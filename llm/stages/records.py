@@ -582,3 +582,23 @@ class TournamentHeld(FileRecord):
     results: dict[str, dict[str, Any]]
     agreement: list[dict[str, Any]]
     oracles: list[Answered]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmarked(FileRecord):
+    """What `benchmark` leaves.
+
+    Attributes:
+        protocol: "standard" or "as-published".
+        players: who was tested.
+        suites: benchmark -> its protocol in words, the judge, whose judge prompts, how many questions, and models:
+            name -> statistics, with the counts of unparsed, refused and retried verdicts.
+        tables: the paper's tables with these rows beside its own, as `mnpo.llm.benchmarks.paper.tables` returns.
+    """
+
+    FILE: ClassVar[str] = "benchmark.json"
+
+    protocol: str
+    players: list[dict[str, Any]]
+    suites: dict[str, dict[str, Any]]
+    tables: dict[str, dict[str, Any]]

@@ -66,6 +66,7 @@ STAGES = {
         "fit-oracle": records.FittedOracle,
         "test-oracle": records.OracleTested,
         "tournament": records.TournamentHeld,
+        "benchmark": records.Benchmarked,
     }.items()
 }
 

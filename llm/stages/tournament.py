@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from mnpo.common.files import clear_partials, whole_file, write_json
 from mnpo.common.progress import Progress
 from mnpo.common.tournament_figure import tournament_figures
-from mnpo.llm.config import Compute, Data, Folders, Judging, Models, Prompts, Sampling, Tournament
+from mnpo.llm.config import Compute, Contest, Data, Folders, Judging, Models, Prompts, Sampling, Tournament
 from mnpo.llm.data.formats import Text
 from mnpo.llm.data.prompts import prompt_texts, read_prompts
 from mnpo.llm.models.job import Job
@@ -41,6 +41,7 @@ def tournament(
     prompts: Prompts,
     sampling: Sampling,
     judging: Judging,
+    contest: Contest,
     tournament: Tournament,
     compute: Compute,
     progress: Progress | None = None,
@@ -55,7 +56,8 @@ def tournament(
         prompts: what is asked.
         sampling: how responses are drawn.
         judging: the oracle, where `tournament` names none.
-        tournament: who plays, and what is computed.
+        contest: who plays.
+        tournament: what is computed.
         compute: seed, device and precision.
         progress: called as the work goes on.
 
@@ -63,7 +65,7 @@ def tournament(
         ValueError: fewer than two players, no prompt that all of them answer, or somebody who does not answer.
     """
     asked_for = tournament
-    players = {name: player_of(name, spec) for name, spec in asked_for.entrants.items()}
+    players = {name: player_of(name, spec) for name, spec in contest.entrants.items()}
     if len(players) < 2:
         raise ValueError(f"a tournament needs at least two players; found {', '.join(players) or 'none'}")
     if asked_for.against:

@@ -106,8 +106,9 @@ def test_populations_groups_and_agreement(files: dict[str, str], tmp_path: Path)
     draft = Draft({"folders": {"output_dir": str(tmp_path / "out")}, "model": {"model_name_or_path": "none"},
                    "prompts": {"prompt_dataset_name": str(tmp_path / "prompts.jsonl")}})  # fmt: skip
     panel = {"kind": "population", "name": "all", "members": [Worth("e", "e"), Worth("a", "a")]}
+    draft.sections["contest"]["entrants"] = files
     draft.sections["tournament"] |= {
-        "entrants": files, "tournament_oracles": {"all": panel}, "meet_at_once": 3, "tournament_tau": 0.3,
+        "tournament_oracles": {"all": panel}, "meet_at_once": 3, "tournament_tau": 0.3,
         "bootstrap_draws": 0,
     }  # fmt: skip
     found = run_stage("tournament", draft.resolved()).as_dict()

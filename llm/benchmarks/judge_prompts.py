@@ -1,0 +1,184 @@
+"""What judges are asked: published prompts from files of their own formats, or words of our own.
+
+Whose words they are stands beside every number: a judge that is asked otherwise judges otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnpo.common.digests import data_digest
+from mnpo.llm.endpoints.chat import Request
+
+#: What places are called in published prompts -> what they are called here.
+_PLACES = {
+    "question": ("question", "question_1", "QUESTION", "instruction"),
+    "question_2": ("question_2",),
+    "first": ("answer_a", "answer_1", "ANSWER_A", "output_1", "answer"),
+    "second": ("answer_b", "answer_2", "ANSWER_B", "output_2"),
+    "reference": ("ref_answer_1", "REFERENCE"),
+    "reference_2": ("ref_answer_2",),
+}
+#: In MT-Bench's prompts for two turns answer_1 and answer_2 are one assistant's.
+_ONE = {**_PLACES, "first": ("answer", "answer_1"), "second": ("answer_2",)}
+_PLACE = re.compile(r"\{(\w+)\}")
+_CHATML = re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
+
+_RATE = """\
+Rate how well an assistant answers a request. Ask whether it does what was asked, whether it is right, and how \
+much it helps; its length is no merit.{reference}
+
+--- Request ---
+{question}
+
+--- Answer ---
+{first}
+{more}
+--- End ---
+
+Say in a few sentences what decides. Then end with the mark [[n]] on a line of its own, n a number from 1 \
+(useless) to 10 (could not be better)."""
+_MORE = """
+--- Second request ---
+{question_2}
+
+--- Second answer: rate this one ---
+{second}
+"""
+_KNOWN = " Here is a right answer to compare with.\n\n--- Right answer ---\n{reference}"
+_KNOWN_2 = _KNOWN + "\n\n--- Right answer to the second request ---\n{reference_2}"
+_PAIR = """\
+Two assistants answered the same request. Decide which answer is better: which does what was asked, is right, and \
+helps more. Neither their order nor their length is a merit.
+
+--- Request ---
+{question}
+
+--- Answer {a} ---
+{first}
+
+--- Answer {b} ---
+{second}
+
+--- End ---
+
+"""
+_STRENGTH = """\
+Say in a few sentences what decides. Then end with exactly one of these marks on a line of its own: [[A>>B]] if A \
+is much better, [[A>B]] if A is better, [[A=B]] for a tie, [[B>A]] if B is better, [[B>>A]] if B is much better."""
+_LETTER = "Reply with the name of the better answer alone, one letter: m or M."
+_PAIR_AB = _PAIR.replace("{a}", "A").replace("{b}", "B")
+_PAIR_M = _PAIR.replace("{a}", "m").replace("{b}", "M")
+
+#: Words of our own by name; MT-Bench's go by the names that FastChat gives its prompts.
+OWN: Mapping[str, str] = {
+    "single-v1": _RATE.replace("{reference}", "").replace("{more}", ""),
+    "single-math-v1": _RATE.replace("{reference}", _KNOWN).replace("{more}", ""),
+    "single-v1-multi-turn": _RATE.replace("{reference}", "").replace("{more}", _MORE),
+    "single-math-v1-multi-turn": _RATE.replace("{reference}", _KNOWN_2).replace("{more}", _MORE),
+    "alpaca-eval-2": _PAIR_M + _LETTER,
+    "arena-hard": _PAIR_AB + _STRENGTH,
+    "arena-hard-v2": _PAIR_AB + _STRENGTH,
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """One judge prompt: messages with places."""
+
+    messages: tuple[tuple[str, str], ...]
+    single: bool
+
+    def request(self, parts: Mapping[str, str], fields: Mapping[str, Any] | None = None) -> Request:
+        """Fill the places in: question, first, second, reference, and those of a second turn.
+
+        Raises:
+            ValueError: a place that nothing is known for.
+        """
+        names = {name: ours for ours, all_ in (_ONE if self.single else _PLACES).items() for name in all_}
+        names |= {ours: ours for ours in _PLACES}
+
+        def fill(place: re.Match[str]) -> str:
+            name = names.get(place[1])
+            return place[0] if name is None else parts.get(name, "")
+
+        messages = [{"role": role, "content": _PLACE.sub(fill, text)} for role, text in self.messages]
+        return Request([turn for turn in messages if turn["content"].strip()], fields or {})
+
+
+class JudgePrompts:
+    """The prompts of one benchmark.
+
+    Attributes:
+        whose: for the protocol: "mnpo's own", or the file's name with a digest of its content.
+    """
+
+    def __init__(self, suite: str, file: str | None = None) -> None:
+        """Read them.
+
+        Args:
+            suite: the benchmark.
+            file: FastChat's judge_prompts.jsonl, a YAML or JSON file with system_prompt and prompt_template as
+                Arena-Hard has it, or a text with <|im_start|> marks as AlpacaEval has it.
+
+        Raises:
+            ValueError: a file that is not there, or holds no judge prompt.
+        """
+        self._suite = suite
+        self._single = suite == "mt-bench"
+        self.whose = "mnpo's own"
+        self._known = {name: Template((("user", text),), self._single) for name, text in OWN.items()}
+        if file is not None:
+            path = Path(file).expanduser()
+            try:
+                text = path.read_text(encoding="utf-8")
+                read = {row.get("name", suite): self._template(row) for row in _rows(path, text)}
+            except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise ValueError(f"judge prompts {file}: {reason}") from None
+            self._known = read
+            self.whose = f"{path.name} ({data_digest(text)[:8]})"
+        for name in self.names():
+            if name not in self._known:
+                if len(self._known) == 1 and not self._single:
+                    self._known = {suite: next(iter(self._known.values()))}
+                    continue
+                raise ValueError(
+                    f"judge prompts {file}: none is called {name}; there are {', '.join(self._known)}"
+                )
+
+    def names(self) -> list[str]:
+        """The prompts that the benchmark needs."""
+        return [name for name in OWN if name.startswith("single")] if self._single else [self._suite]
+
+    def __getitem__(self, name: str) -> Template:
+        return self._known[name]
+
+    def _template(self, row: Mapping[str, Any]) -> Template:
+        if "messages" in row:
+            return Template(tuple(row["messages"]), self._single)
+        given = row["prompt_template"]
+        text = given[0] if isinstance(given, list) else given
+        system = row.get("system_prompt") or ""
+        if not isinstance(text, str) or not isinstance(system, str):
+            raise ValueError("system_prompt and prompt_template must be texts")
+        return Template((("system", system), ("user", text)), self._single)
+
+
+def _rows(path: Path, text: str) -> list[Mapping[str, Any]]:
+    if path.suffix == ".txt":
+        turns = [(role, content.strip()) for role, content in _CHATML.findall(text)]
+        return [{"messages": turns or [("user", text.strip())]}]
+    if path.suffix in (".yaml", ".yml"):
+        return [yaml.safe_load(text)]
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
