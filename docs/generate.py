@@ -105,7 +105,8 @@ def all_records() -> str:
     """The records of runs and stages, field by field."""
     kinds = [run_records.Run, run_records.Iteration, records.Samples, records.Annotations, records.Scores,
              records.Fitted, records.Evaluated, records.Bracket, records.Diagnosed, records.FittedOracle,
-             records.FittedPart, records.Phase, records.OracleTested, records.Tested, records.Met]  # fmt: skip
+             records.FittedPart, records.Phase, records.OracleTested, records.Tested, records.Met,
+             records.TournamentHeld, records.Played, records.Benchmarked]  # fmt: skip
     parts = []
     for kind in kinds:
         where = f" (`{kind.FILE}`)" if hasattr(kind, "FILE") else ""
