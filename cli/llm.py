@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from mnpo.cli import options as opt
 
 if TYPE_CHECKING:
+    from mnpo.common.progress import Progress
     from mnpo.llm.config import Config
 
 app = typer.Typer(
@@ -51,6 +53,12 @@ Accelerate = Annotated[
         show_default="single for one process, ddp for more",
     ),
 ]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait", help="Wait while another command works in the output folder, instead of stopping."
+    ),
+]
 
 
 @app.command()
@@ -62,6 +70,7 @@ def train(
     overrides: Overrides = None,
     processes: Processes = None,
     accelerate: Accelerate = None,
+    wait: Wait = False,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -76,12 +85,25 @@ def train(
     check_run(config)
     from mnpo.cli import show_llm
     from mnpo.llm.running import run_loop
-    from mnpo.llm.runtime.progress import progress, quiet
 
-    quiet()
-    with progress(_first()) as report:
+    with _working(config, wait) as report:
         found = run_loop(config, processes=processes, accelerate=accelerate, progress=report).as_dict()
     _show(found, as_json, lambda: show_llm.trained(found, config.folders.home))
+
+
+@contextlib.contextmanager
+def _working(config: Config, wait: bool) -> Iterator[Progress]:
+    """Own the output folder and show progress; only the first of several processes owns and shows."""
+    from mnpo.common.ownership import owned
+    from mnpo.llm.runtime.progress import progress, quiet
+
+    def waiting(owner: str) -> None:
+        typer.echo(f"waiting for {owner}", err=True)
+
+    quiet()
+    owner = owned(config.folders.home, wait=wait, waiting=waiting) if _first() else contextlib.nullcontext()
+    with owner, progress(_first()) as report:
+        yield report
 
 
 def _stage_command(name: str, about: str) -> None:
@@ -92,6 +114,7 @@ def _stage_command(name: str, about: str) -> None:
         overrides: Overrides = None,
         processes: Processes = None,
         accelerate: Accelerate = None,
+        wait: Wait = False,
         as_json: opt.Json = False,
         debug: opt.Debug = False,
     ) -> None:
@@ -100,11 +123,9 @@ def _stage_command(name: str, about: str) -> None:
 
         check_stage(name, config)
         from mnpo.cli import show_llm
-        from mnpo.llm.runtime.progress import progress, quiet
         from mnpo.llm.stages.running import run_stage
 
-        quiet()
-        with progress(_first()) as report:
+        with _working(config, wait) as report:
             found = run_stage(
                 name, config, processes=processes, accelerate=accelerate, progress=report
             ).as_dict()
@@ -137,6 +158,7 @@ def test_oracle(
     ],
     processes: Processes = None,
     accelerate: Accelerate = None,
+    wait: Wait = False,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -149,11 +171,9 @@ def test_oracle(
 
     config = configured(words)
     from mnpo.cli import show_llm
-    from mnpo.llm.runtime.progress import progress, quiet
     from mnpo.llm.stages.running import run_stage
 
-    quiet()
-    with progress(_first()) as report:
+    with _working(config, wait) as report:
         found = run_stage(
             "test-oracle", config, processes=processes, accelerate=accelerate, progress=report
         ).as_dict()
@@ -173,6 +193,7 @@ def tournament(
     ],
     processes: Processes = None,
     accelerate: Accelerate = None,
+    wait: Wait = False,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -187,11 +208,9 @@ def tournament(
 
     config = configured(words)
     from mnpo.cli import show_evaluation
-    from mnpo.llm.runtime.progress import progress, quiet
     from mnpo.llm.stages.running import run_stage
 
-    quiet()
-    with progress(_first()) as report:
+    with _working(config, wait) as report:
         found = run_stage(
             "tournament", config, processes=processes, accelerate=accelerate, progress=report
         ).as_dict()
@@ -217,6 +236,7 @@ def benchmark(
     ] = None,
     processes: Processes = None,
     accelerate: Accelerate = None,
+    wait: Wait = False,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -237,11 +257,9 @@ def benchmark(
         _show(alone, as_json, lambda: show_evaluation.statistics(alone))
         return
     config = configured(suite, given)
-    from mnpo.llm.runtime.progress import progress, quiet
     from mnpo.llm.stages.running import run_stage
 
-    quiet()
-    with progress(_first()) as report:
+    with _working(config, wait) as report:
         found = run_stage(
             "benchmark", config, processes=processes, accelerate=accelerate, progress=report
         ).as_dict()

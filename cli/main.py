@@ -76,6 +76,9 @@ def main() -> None:
         _fail(_one_line(error), 1)
     except MemoryError:
         _fail("out of memory", 1)
+    except Exception as error:  # whatever was not foreseen is ours, not the user's
+        told = f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")
+        _fail(f"this is a bug in mnpo ({told}); please report it, with what --debug prints", 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -14,6 +14,7 @@ from mnpo.llm.benchmarks.judge_prompts import JudgePrompts
 from mnpo.llm.benchmarks.questions import Question, answers_in, read_questions
 from mnpo.llm.config import Benchmark, Sampling
 from mnpo.llm.data.formats import Text
+from mnpo.llm.endpoints.addresses import check_no_secret
 from mnpo.llm.endpoints.asking import Replies, ask_all
 from mnpo.llm.endpoints.chat import Chat
 from mnpo.llm.models.job import Job
@@ -59,6 +60,7 @@ def prepared(suite: str, benchmark: Benchmark) -> Judging:
     """
     if not benchmark.judge:
         raise ValueError(f"{suite} needs a judge: judge={{model: .., base_url: ..}}")
+    check_no_secret(benchmark.judge, "judge")
     options = {"name": benchmark.judge.get("model", "judge"), "max_tokens": _JUDGE[suite], **benchmark.judge}
     try:
         judge = Chat(**{"timeout": 300.0, **options})

@@ -79,6 +79,42 @@ def checked_host(address: str) -> str:
     raise ValueError(f"base_url of a judge must be http://host:port/v1 or https://host/v1, not {found}")
 
 
+#: Keys whose values are secrets, wherever they stand.
+_SECRET = re.compile(
+    r"api[-_]?key|authorization|password|secret|(access|auth|bearer)[-_]?token", re.IGNORECASE
+)
+
+
+def check_no_secret(spec: object, who: str) -> None:
+    """Refuse a specification that holds a key or a password: it would stand in the files of the run.
+
+    Args:
+        spec: plain data, with dictionaries and lists in it.
+        who: what errors call it.
+
+    Raises:
+        ValueError: names the place, and never repeats what it found.
+    """
+    if isinstance(spec, Mapping):
+        for name, value in spec.items():
+            if value is not None and name != "api_key_env" and _SECRET.search(str(name)):
+                raise ValueError(
+                    f"{who}: {name} must not stand in a configuration, which is written to files; give the key in "
+                    "the environment, under the name in api_key_env"
+                )
+            check_no_secret(value, who)
+    elif isinstance(spec, list | tuple):
+        for value in spec:
+            check_no_secret(value, who)
+    elif isinstance(spec, str) and "://" in spec:
+        url = urlsplit(spec)
+        if "@" in url.netloc or url.query:
+            raise ValueError(
+                f"{who}: a URL must not hold a password or a query, which would stand in the run's files; give the "
+                "key in the environment, under the name in api_key_env"
+            )
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -75,7 +75,8 @@ def load_whole(
         options: further ones of `from_pretrained`.
 
     Raises:
-        ValueError: no weights, or weights that are missing, of other shapes, or that no part of the model takes.
+        ValueError: no weights, or weights that are missing, of other shapes, not finite, or that no part of the
+            model takes.
     """
     folders.check_weights(folder)
     precision = choose(dtype, DTYPES, "dtype")
@@ -97,6 +98,9 @@ def load_whole(
     except Exception as error:  # whatever a reader of weights, or code that comes with a model, can do
         raise ValueError(f"cannot load the model {folder}: {reason(error)}") from error
     _check(model, found, folder, head, spare)
+    broken = [name for name, weights in model.named_parameters() if not bool(torch.isfinite(weights).all())]
+    if broken:
+        raise ValueError(f"model {folder} has weights that are not finite: {named(broken)}")
     return model
 
 

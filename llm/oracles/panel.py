@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from mnpo.choices import choose
+from mnpo.llm.endpoints.addresses import check_no_secret
 from mnpo.llm.oracles import kinds
 from mnpo.llm.oracles.base import TextOracle, check_scale
 from mnpo.llm.oracles.cards import spec_of
@@ -82,12 +82,7 @@ def build(spec: Spec | None, *, trust_remote_code: bool = False) -> Panel:
         given.setdefault("name", shown)
     if "trust_remote_code" in known.parameters:
         given.setdefault("trust_remote_code", trust_remote_code)
-    for option, value in given.items():
-        if isinstance(value, str) and "://" in value and "@" in urlsplit(value).netloc:
-            raise ValueError(
-                f"oracle {shown}: {option} must not hold a password, which would stand in the run's files; "
-                "give the key in the environment"
-            )
+    check_no_secret(given, f"oracle {shown}")
     return _alone(known.make(given, shown))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from mnpo.llm.data.made import PREFIX
+from mnpo.llm.endpoints.addresses import check_no_secret
 from mnpo.llm.models.folders import is_adapter
 from mnpo.llm.players.base import Player
 from mnpo.llm.players.models import ModelPlayer
@@ -82,6 +83,7 @@ def player_of(name: str, spec: Any) -> Player:
     Raises:
         ValueError: what is no player.
     """
+    check_no_secret(spec, f"player {name}")
     if isinstance(spec, Mapping):
         given = {key: value for key, value in spec.items() if key != "name"}
         if "file" in given and len(given) == 1:

@@ -25,6 +25,22 @@ def test_debug_does_not_hide_the_traceback(mnpo, monkeypatch):
         main()
 
 
+def test_what_was_not_foreseen_is_called_a_bug(mnpo, monkeypatch):
+    import mnpo.sim.load as load
+
+    def broken(*_, **__):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(load, "load_game", broken, raising=False)
+    for name in ("read", "load", "load_game", "game_spec"):
+        if hasattr(load, name):
+            monkeypatch.setattr(load, name, broken)
+    status, out, err = mnpo("sim", "solve", "rps")
+    assert (status, out) == (1, "")
+    assert err.startswith("mnpo: this is a bug in mnpo (KeyError: 'no such thing'); please report it")
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_it_starts_without_torch_and_without_heavy_libraries():
     """Without torch everything here works; and help loads neither scipy nor plots."""
     code = (

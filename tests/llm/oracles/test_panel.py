@@ -62,7 +62,7 @@ def test_a_specification_without_a_kind_is_told_so() -> None:
         ({"name": "styles", "scale": -1}, "oracle styles of kind synthetic: scale must be a number above 0; found -1"),
         ({"name": "styles", "scale": True}, "oracle styles of kind synthetic: scale must be a number above 0; found True"),
         ({"kind": "reward", "model": "m", "batch_size": "4"}, "oracle m of kind reward: "),
-        ({"kind": "judge", "model": "m", "base_url": "http://me:secret@localhost/v1"}, "oracle m: base_url must not hold a password"),
+        ({"kind": "judge", "model": "m", "base_url": "http://me:secret@localhost/v1"}, "oracle m: a URL must not hold a password"),
         ({"kind": "population", "members": ["styles", 3]}, "oracle population: a member must be a name or keys and values; found 3"),
         ({"kind": "population", "members": ["styles", {"name": "styles", "scale": 2}]}, "give members and population names that differ"),
     ],
