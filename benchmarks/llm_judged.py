@@ -4,8 +4,8 @@ how long does it take?
     python benchmarks/llm_judged.py DATA MODEL [QUESTIONS]
 
 DATA holds the published files of MT-Bench and Arena-Hard; MODEL is a folder. AlpacaEval's instructions are not
-among them: the questions of Arena-Hard stand in for them, with the same baseline. The judge runs on the loopback and
-prefers, or rates higher, what shares more words with the question; that says nothing about a model.
+among them: the questions of Arena-Hard stand in for them, with the same baseline. The judge runs on the loopback
+and prefers, or rates higher, what shares more words with the question; that says nothing about a model.
 """
 
 from __future__ import annotations
