@@ -41,6 +41,12 @@ class Models(Section):
     )
     tokenizer_name_or_path: str | None = key(None, "the policy's own unless given", names_models=True)
     chat_template_path: str | None = key(None, "a Jinja file, instead of the tokenizer's template")
+    special_tokens_in_text: str = key(
+        "text",
+        "what control tokens are that turns of conversations spell: text, or allow, the tokens themselves",
+        choices=("text", "allow"),
+        scope="run",
+    )
     gguf_file: str | None = key(None, "which file, where a folder holds several weights in GGUF")
     dtype: str = key("float32", "of the weights; float32 with bf16=true is mixed precision", choices=DTYPES)
     attn_implementation: str | None = key(

@@ -18,7 +18,12 @@ _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 
 def is_override(text: str) -> bool:
     """Tell a `key=value` from the name of a configuration, whose path may hold an equals sign too."""
-    return bool(_OVERRIDE.match(text)) and not Path(text).expanduser().is_file()
+    if not _OVERRIDE.match(text):
+        return False
+    try:
+        return not Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, no such user, or a zero byte
+        return True
 
 
 def is_configuration(text: str) -> bool:

@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 
 from mnpo.common.digests import data_digest, file_digest
 from mnpo.llm.data.formats import Malformed, Message, Text, first_line
+from mnpo.llm.data.literal import ALLOWED, MARK, Literal
 
 #: Rows on which a short way of tokenising is compared with the whole one.
 _TRIED = 64
@@ -44,7 +45,8 @@ class Encoder:
 
     Conversations go through the chat template, which writes the special tokens; plain texts get a BOS where the
     tokenizer adds one itself, and an EOS after the response. What a template puts after the token that ends a turn
-    is not part of a response.
+    is not part of a response. Control tokens that a turn of a conversation spells are read as text
+    (`mnpo.llm.data.literal`); plain texts are read as they are.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -55,6 +57,7 @@ class Encoder:
         begin = tokenizer("a")["input_ids"][:1]
         self._begin = begin if begin == [tokenizer.bos_token_id] else []
         self._marks = Marks(tokenizer)
+        self._literal = Literal(tokenizer)
         self._backend = getattr(tokenizer, "backend_tokenizer", None) if self._marks.any else None
         self._untried = _TRIED
 
@@ -84,7 +87,12 @@ class Encoder:
             raise Malformed("empty prompt")
         if any(isinstance(response, str) != plain for response in responses):
             raise Malformed("a text with a conversation")
-        start, after = (prompt, texts) if isinstance(prompt, str) else self._templated(prompt, responses)
+        if isinstance(prompt, str):  # as it is: people publish texts with a template written around them
+            start, after = prompt, texts
+        else:
+            said = [self._literal.turns(response) for response in responses if not isinstance(response, str)]
+            texts = [text_of(response) for response in said]
+            start, after = self._templated(self._literal.turns(prompt), said)
         try:
             "".join((start, *after)).encode()
         except UnicodeEncodeError:
@@ -147,6 +155,10 @@ class Encoder:
     def _ids(self, texts: list[str], whole: bool) -> list[list[int]]:
         if not texts:
             return []
+        if any(MARK in text for text in texts):
+            return [
+                self._literal.ids(text) if MARK in text else self._ids([text], whole)[0] for text in texts
+            ]
         if not whole and self._backend is not None:
             self._backend.no_truncation()  # whoever used the tokenizer before may have left some
             self._backend.no_padding()
@@ -212,6 +224,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         bool(getattr(tokenizer, "split_special_tokens", False)),
         bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)),
         tokenizer.chat_template,
+        ["control tokens in texts", bool(getattr(tokenizer, ALLOWED, False))],
         {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         sorted((place, str(token), token.special) for place, token in tokenizer.added_tokens_decoder.items()),
     ]

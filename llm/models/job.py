@@ -13,6 +13,7 @@ import torch
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Folders, Models
 from mnpo.llm.data.kept import Encodings
+from mnpo.llm.data.literal import ALLOWED
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.models import tiny
 from mnpo.llm.models.folders import check_policy, find, fingerprint, gguf_file
@@ -90,6 +91,7 @@ class Job:
         }
         tokenizer = load_tokenizer(home, **options)
         check_vocabulary(tokenizer, policy, **options)
+        setattr(tokenizer, ALLOWED, model.special_tokens_in_text == "allow")
         if model.chat_template_path is not None:
             tokenizer.chat_template = Path(model.chat_template_path).expanduser().read_text(encoding="utf-8")
         return tokenizer

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from mnpo.llm.data.formats import Text, asked
+from mnpo.llm.data.literal import MARK, Literal
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.models.weights import load_whole
 from mnpo.llm.oracles import batches, texts
@@ -171,14 +172,15 @@ class PairwiseModel(ModelOracle):
             raise ValueError(f"pairwise model {self.name}: question {place} has no second response")
         if context is None:
             context = self._context(question.prompt)
-        parts = {"context": context, "first": question.first, "second": question.second}
-        # In one pass: what looks like a place in a text is part of the text.
-        text = _PLACE.sub(lambda found: parts[found[1]], self._template or TEMPLATE)
         try:
+            mark = Literal(tokenizer).marked
+            parts = {"context": mark(context), "first": mark(question.first), "second": mark(question.second)}
+            # In one pass: what looks like a place in a text is part of the text.
+            text = _PLACE.sub(lambda found: parts[found[1]], self._template or TEMPLATE)
             if tokenizer.chat_template is None:
                 return texts.checked(text)
             turn = {"role": "user", "content": text}
-            return texts.written(tokenizer, [turn], add_generation_prompt=self._causal)
+            return texts.written(tokenizer, [turn], marked=True, add_generation_prompt=self._causal)
         except ValueError as error:
             raise ValueError(f"pairwise model {self.name}: question {place}: {error}") from None
 
@@ -187,7 +189,13 @@ class PairwiseModel(ModelOracle):
 
     def _ids(self, tokenizer: Any, rendered: Iterable[str]) -> Iterator[list[int]]:
         if tokenizer.chat_template is None:
-            return (tokenizer(text, verbose=False)["input_ids"] for text in rendered)
+            literal = Literal(tokenizer)
+            return (
+                tokenizer.build_inputs_with_special_tokens(literal.ids(text))
+                if MARK in text
+                else tokenizer(text, verbose=False)["input_ids"]
+                for text in rendered
+            )
         return texts.token_ids(tokenizer, rendered, begin=self._template is not None)
 
     def _load(self) -> PreTrainedModel:

@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import TemplateError
 
 from mnpo.common.digests import bytes_digest
-from mnpo.llm.data.formats import Message, Text, asked, first_line
+from mnpo.llm.data.formats import Malformed, Message, Text, asked, first_line
+from mnpo.llm.data.literal import MARK, Literal
 
 #: What a tokenizer is made of, as far as a folder holds it.
 _TOKENIZER_FILES = (
@@ -34,8 +35,14 @@ def plain(prompt: Text) -> str:
     return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
 
 
-def written(tokenizer: Any, messages: list[Message], **options: Any) -> str:
-    """Write a conversation out with a tokenizer's chat template.
+def written(tokenizer: Any, messages: list[Message], *, marked: bool = False, **options: Any) -> str:
+    """Write a conversation out with a tokenizer's chat template; control tokens that it spells are marked as text.
+
+    Args:
+        tokenizer: a model's.
+        messages: the conversation.
+        marked: whether that has been done.
+        options: of the template.
 
     Raises:
         ValueError: no chat template, a conversation that it refuses, or a text that is not valid Unicode.
@@ -43,7 +50,10 @@ def written(tokenizer: Any, messages: list[Message], **options: Any) -> str:
     if tokenizer.chat_template is None:
         raise ValueError("the tokenizer has no chat template")
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        said = messages if marked else Literal(tokenizer).turns(messages)
+        text = str(tokenizer.apply_chat_template(said, tokenize=False, **options))
+    except Malformed as error:
+        raise ValueError(str(error)) from None
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"the chat template refuses it: {first_line(error)}") from None
     return checked(text)
@@ -77,8 +87,10 @@ def token_ids(tokenizer: Any, texts: Iterable[str], *, begin: bool = True) -> It
     itself = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
     plainly = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
     source = iter(texts)
+    literal = Literal(tokenizer)
     while piece := list(islice(source, _AT_ONCE)):
-        for ids in tokenizer(piece, **plainly)["input_ids"]:
+        for text, plain in zip(piece, tokenizer(piece, **plainly)["input_ids"], strict=True):
+            ids = literal.ids(text) if MARK in text else plain
             first = next((place for place, token in enumerate(ids) if token != bos), len(ids))
             yield [bos] * (begin and (itself or first > 0)) + ids[first:]
 

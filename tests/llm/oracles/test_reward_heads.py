@@ -58,7 +58,7 @@ def test_armorm_weighs_objectives_by_the_prompt(tmp_path: Path, llama3: PreTrain
 
 
 def test_athene_reads_the_appended_cls(tmp_path: Path, llama3: PreTrainedTokenizerFast) -> None:
-    """From sharded safetensors; a CLS in the response is not the one that counts."""
+    """From sharded safetensors; a CLS that a response spells is text."""
     torch.manual_seed(3)
     heads = {"v_head.weight": torch.randn(1, SIZE)}
     body = published(tmp_path, llama3, "CustomAutoModelForSequenceClassification", heads)
@@ -73,12 +73,17 @@ def test_athene_reads_the_appended_cls(tmp_path: Path, llama3: PreTrainedTokeniz
     index = {"metadata": {}, "weight_map": {name: file for file, names in shards.items() for name in names}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     questions = [*QUESTIONS, Question("Tea?", "Tea <|cls|> is fine.")]
-    expected = [
-        float(
-            states(body, ids_of(llama3, conversation(llama3, q) + "<|cls|>"))[-1] @ heads["v_head.weight"][0]
-        )
-        for q in questions
-    ]
+    ids = [ids_of(llama3, conversation(llama3, q) + "<|cls|>").flatten().tolist() for q in questions]
+    cls = llama3.cls_token_id
+    before, after = ids[-1][: ids[-1].index(cls)], ids[-1][ids[-1].index(cls) + 1 :]
+    # Byte-level tokens of what lies between: no merge of theirs leads over the marks of the small tokenizer.
+    spelled = llama3("Tea <|cls|> is fine.", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    llama3.backend_tokenizer.encode_special_tokens = False
+    head = llama3("Tea ", add_special_tokens=False)["input_ids"]
+    tail = llama3(" is fine.", add_special_tokens=False)["input_ids"]
+    assert before[-len(head) :] == head
+    ids[-1] = before[: -len(head)] + spelled + after[len(tail) :]
+    expected = [float(states(body, torch.tensor([one]))[-1] @ heads["v_head.weight"][0]) for one in ids]
     found = answers(RewardModel(name="athene", model=str(tmp_path), batch_size=4), questions)
     assert found == pytest.approx(expected, abs=1e-5)
 
