@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -50,6 +51,9 @@ def root(
 
 def main() -> None:
     """Run the command line: one red line and exit status 2 for bad input, 1 for a computation that failed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what it cannot show must not cost a result
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     if "--debug" in sys.argv:

@@ -92,7 +92,7 @@ def _params() -> list[Any]:
 
 def _annotation(name: str, by_rule: Mapping[str, Option]) -> Any:
     """Return how Typer is told of an option: read as text, since the rule says what it takes."""
-    from rich.markup import escape
+    from mnpo.cli.escaping import escape
 
     options = list(by_rule.values())
     choices = dict.fromkeys(choice for option in options for choice in option.choices)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mnpo.certificates import Certificate
+from mnpo.cli.escaping import escape
 from mnpo.dynamics import Trajectory
 from mnpo.equilibria import Equilibrium
 from mnpo.games import Game

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from mnpo.cli.escaping import escape
 
 console = Console(highlight=False)
 

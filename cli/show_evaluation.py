@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from mnpo.cli import show_games
+from mnpo.cli.escaping import escape
 from mnpo.cli.show import table_of
 
 console = Console(highlight=False)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mnpo.cli.escaping import escape
 from mnpo.cli.show import console, table_of
 from mnpo.common.palette import PALETTE
 from mnpo.sim.catalogue import CatalogueGame

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from mnpo.cli.escaping import escape
 
 console = Console(highlight=False)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 
+from mnpo.cli.escaping import escape
 from mnpo.cli.show import console, table_of
 from mnpo.sim.rule_table import SAMPLE
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnpo.common.files import whole_file
 from mnpo.common.palette import MARKERS, PALETTE
+from mnpo.common.style import printable
 
 #: The figure's name, without its ending.
 FIGURE = "iterations"
@@ -33,6 +35,7 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
         return []
     gaps = any(found for row in rows for found in row["gap"].values())
     count = 5 if gaps else 4
+    rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
     figure = Figure(figsize=(3.125 * count, 3.8), layout="constrained")
     axes = figure.subplots(1, count)
     axes[1].sharey(axes[0])
@@ -61,7 +64,10 @@ def _key(record: Mapping[str, Any]) -> list[Line2D]:
     """Colours are players, marks are oracles."""
     oracles = list(record["iterations"][0]["win_rate"]["reference"])
     players = record["players"] if len(record["players"]) > 1 else []
-    lines = [Line2D([], [], color=_of(PALETTE, i), label=f"player {name}") for i, name in enumerate(players)]
+    lines = [
+        Line2D([], [], color=_of(PALETTE, i), label=f"player {printable(name)}")
+        for i, name in enumerate(players)
+    ]
     colour = "0.3" if players else PALETTE[0]
     marks = [
         Line2D(
@@ -71,7 +77,7 @@ def _key(record: Mapping[str, Any]) -> list[Line2D]:
             marker=_of(MARKERS, i),
             linestyle=_of(_LINES, i),
             markersize=5,
-            label=f"judged by {name}",
+            label=f"judged by {printable(name)}",
         )
         for i, name in enumerate(oracles)
     ]

@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 
 from mnpo.common.files import clear_partials, whole_file, write_json
 from mnpo.common.progress import Progress
+from mnpo.common.style import printable
 from mnpo.common.tournament_figure import tournament_figures
 from mnpo.llm.config import Compute, Contest, Data, Folders, Judging, Models, Prompts, Sampling, Tournament
 from mnpo.llm.data.formats import Text
@@ -272,7 +273,7 @@ def _write(home: Path, record: TournamentHeld) -> None:
         write_json(home / GAMES / f"{files[name]}.json", content)
     for name, found in record.results.items():
         figure = tournament_figures({**found, "tau": record.tau})["tournament"]
-        figure.suptitle(f"{name}, {record.prompts} prompts".replace("$", r"\$"), fontsize=9)
+        figure.suptitle(printable(f"{name}, {record.prompts} prompts"), fontsize=9)
         for ending in ("png", "svg"):
             with whole_file(home / f"tournament-{files[name]}.{ending}") as partial:
                 figure.savefig(partial, format=ending, dpi=200)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.palette import PALETTE
+from mnpo.common.style import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ def diagnosis_figure(diagnosis: Mapping[str, Any]) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"font.size": 8})
+    matplotlib.rcParams.update({"font.size": 8, "text.parse_math": False})
     figure = Figure(figsize=(9.5, 2.7), layout="constrained")
     first, second, third = figure.subplots(1, 3)
     rows = diagnosis["transitivity"]
@@ -27,7 +28,9 @@ def diagnosis_figure(diagnosis: Mapping[str, Any]) -> Figure:
         if row["noise"] is not None:
             high = row["noise"]["cyclicity_high"]
             first.hlines(high, place - 0.3, place + 0.3, color="0.4", linestyle="--", linewidth=1)
-    first.set_xticks(places, [_short(row["annotator"]) for row in rows], rotation=30 if len(rows) > 3 else 0)
+    first.set_xticks(
+        places, [shortened(row["annotator"], 14) for row in rows], rotation=30 if len(rows) > 3 else 0
+    )
     first.set_xlim(-0.6, len(rows) - 0.4)
     first.set_ylim(bottom=0)
     first.set_title("cyclicity (dashed: 95% of noise)", fontsize=8)
@@ -71,7 +74,3 @@ def _intervals(
         capsize=2,
         label=label,
     )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"

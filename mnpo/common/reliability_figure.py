@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.palette import MARKERS, PALETTE
+from mnpo.common.style import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ def reliability_figure(tests: Sequence[Mapping[str, Any]]) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"font.size": 8})
+    matplotlib.rcParams.update({"font.size": 8, "text.parse_math": False})
     rows = _rows(tests)
     height = max(3.2, 0.7 + 0.11 * len(rows) * (1 + len(tests))) + 0.08 * len(tests)
     figure = Figure(figsize=(9.0, height), layout="constrained")
@@ -55,7 +56,7 @@ def reliability_figure(tests: Sequence[Mapping[str, Any]]) -> Figure:
                     markersize=4, linewidth=1,
                 )  # fmt: skip
     right.axvline(0.5, color="0.6", linewidth=0.8, zorder=0)
-    right.set_yticks(range(len(rows)), rows)
+    right.set_yticks(range(len(rows)), [printable(row) for row in rows])
     right.invert_yaxis()
     right.set_xlabel("accuracy, 95% interval")
     for axes in (left, right):
@@ -74,7 +75,8 @@ def _rows(tests: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _name(test: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> str:
     several = len({one["data"] for one in tests}) > 1
-    return f"{test['oracle']} on {PurePath(test['data']).name}" if several else str(test["oracle"])
+    name = f"{test['oracle']} on {PurePath(test['data']).name}" if several else str(test["oracle"])
+    return printable(name)
 
 
 def _curve(axes: Axes, found: Mapping[str, Any], colour: str, line: str) -> None:

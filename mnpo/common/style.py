@@ -25,6 +25,7 @@ def blank(width: float = WIDTH, height: float = 2.5) -> Figure:
     matplotlib.rcParams.update(
         {
             "font.size": 8,
+            "text.parse_math": False,  # a dollar in a name is a dollar
             "axes.labelsize": 8,
             "legend.fontsize": 7,
             "legend.title_fontsize": 7,
@@ -55,6 +56,12 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
+def printable(name: str) -> str:
+    """Return a name as a figure can show it: control characters and halves of characters become U+FFFD."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
 def shortened(name: str, width: int = 18) -> str:
-    """Return a name with at most `width` characters."""
+    """Return a name with at most `width` characters, all of them printable."""
+    name = printable(name)
     return name if len(name) <= width else name[: width - 1] + "…"

@@ -19,7 +19,7 @@ def headline_figure(record: dict[str, Any]) -> Figure:
     for number, row in enumerate(record["rows"]):
         label = f"n = {row['players']}"
         gap_line(same, record["steps"], row["pairwise_gap"], number, label, shift=4 * number)
-        stepped = f"{label}, $\\eta$ = {row['history_step']:.2g}"
+        stepped = f"{label}, η = {row['history_step']:.2g}"
         gap_line(past, record["steps"], row["history_gap"], number, stepped)
     gap_axes(same, "pairwise oracle: n changes nothing")
     gap_axes(past, "own history as players: faster")

@@ -31,8 +31,8 @@ def rates_figure(record: dict[str, Any]) -> Figure:
         axes.plot(eta, shrinking, label=label, **line_style(number))
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set(xlabel="step $\\eta$", ylabel="shrinking an update, 1 - |z|")
-    axes.set_title(f"{game_name(record)}, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.set(xlabel="step η", ylabel="shrinking an update, 1 - |z|")
+    axes.set_title(f"{game_name(record)}, τ = {record['tau']:g}", fontsize=8)
     axes.legend(frameon=False, fontsize=6)
     return figure
 
@@ -55,7 +55,7 @@ def region_figure(record: dict[str, Any]) -> Figure:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set(xlabel="$\\tau/\\omega$", ylabel="largest stable step $\\eta\\omega$")
+    axes.set(xlabel="τ/ω", ylabel="largest stable step ηω")
     axes.set_title(f"{game_name(record)}: td-mnpo is stable below its line", fontsize=8)
     axes.legend(frameon=False, fontsize=6)
     return figure

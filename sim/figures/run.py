@@ -32,8 +32,8 @@ def run_figure(record: dict[str, Any]) -> Figure:
         gap_line(axes, record["steps"], gaps, 1, "average iterate")
     taus = sorted(set(record["tau"]))
     eta = record["rule"]["eta"]
-    step = "" if eta is None else f", $\\eta$ = {eta:g}"
-    strength = f", $\\tau$ = {taus[0]:g}" if len(taus) == 1 else ""
+    step = "" if eta is None else f", η = {eta:g}"
+    strength = f", τ = {taus[0]:g}" if len(taus) == 1 else ""
     gap_axes(axes, f"{game_name(record)}: {record['rule']['name']}, n = {players}{strength}{step}")
     axes.legend(frameon=False)
     return figure

@@ -36,7 +36,7 @@ def gap_figure(record: dict[str, Any]) -> Figure:
     for number, row in enumerate(record["players"]):
         label = f"n = {row['players']}" + (" (diverged)" if row["diverged"] else "")
         gap_line(axes, row["steps"], row["gap_per_player"], number, label)
-    gap_axes(axes, f"{game_name(record)}: TD-MNPO, $\\tau$ = {record['tau']:g}, $\\eta$ = {record['eta']:g}")
+    gap_axes(axes, f"{game_name(record)}: TD-MNPO, τ = {record['tau']:g}, η = {record['eta']:g}")
     axes.legend(title="players", frameon=False)
     return figure
 
@@ -75,7 +75,7 @@ def composition_figure(record: dict[str, Any]) -> Figure:
         ylim=(0, 1),
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True, handlelength=1.2)
-    axes.set_title(f"{game_name(record)}: equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.set_title(f"{game_name(record)}: equilibrium, τ = {record['tau']:g}", fontsize=8)
     return figure
 
 
@@ -87,5 +87,5 @@ def effective_figure(record: dict[str, Any]) -> Figure:
     axes.set(xlabel="players n", ylabel="effective responses exp(H)", xticks=players)
     axes.margins(y=0.08)
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{game_name(record)}: equilibrium, $\\tau$ = {record['tau']:g}", fontsize=8)
+    axes.set_title(f"{game_name(record)}: equilibrium, τ = {record['tau']:g}", fontsize=8)
     return figure

@@ -34,10 +34,10 @@ def sweep_figures(record: dict[str, Any]) -> dict[str, Figure]:
                 np.array([np.nan if g is None else max(g / players, GAP_FLOOR) for g in curve[name]])
                 for name in ("low", "median", "high")
             )
-            label = f"{rule}, n = {players}, $\\eta$ = {curve['eta']:g}"
+            label = f"{rule}, n = {players}, η = {curve['eta']:g}"
             axes.plot(curve["oracle_calls"], middle, label=label, **look)
             axes.fill_between(curve["oracle_calls"], low, high, color=look["color"], alpha=0.2, linewidth=0)
-        gap_axes(axes, f"{shortened(Path(game).name, 28)}, $\\tau$ = {tau:g}, {curves[0]['seeds']} seeds")
+        gap_axes(axes, f"{shortened(Path(game).name, 28)}, τ = {tau:g}, {curves[0]['seeds']} seeds")
         axes.set_xlabel("oracle calls")
         axes.legend(frameon=False, fontsize=6)
         drawn[f"sweep-{place + 1}"] = figure

@@ -197,3 +197,29 @@ def test_models_taught_a_style_each(tmp_path: Path) -> None:
     assert found["results"]["styles"]["cycles_found"][0]["support"] == 1.0
     best = max(models, key=lambda name: rows[name]["rating"])
     assert rows[best]["exploitability"] > 0.15
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Markup, mathematics and escapes in names have no effect, and never cost the results."""
+    names = ["[red]a[/red]", "$\\frac{b$", "c\x1b[31m", "d_{e}^", "\ud800"]
+    rows = {
+        name: [{"prompt": prompt, "response": f"It is {k}."} for prompt in PROMPTS]
+        for k, name in enumerate(names)
+    }
+    files = {name: str(write(tmp_path / f"{k}.jsonl", rows[name])) for k, name in enumerate(names)}
+    from mnpo.cli import show_evaluation
+    from mnpo.llm.config import Draft
+    from mnpo.llm.stages.running import run_stage
+
+    write(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+    draft = Draft({"folders": {"output_dir": str(tmp_path / "out")}, "model": {"model_name_or_path": "none"},
+                   "prompts": {"prompt_dataset_name": str(tmp_path / "prompts.jsonl")}})  # fmt: skip
+    draft.sections["contest"]["entrants"] = files
+    draft.sections["tournament"] |= {"tournament_oracles": {"$x": "styles"}, "bootstrap_draws": 0}
+    found = run_stage("tournament", draft.resolved()).as_dict()
+    assert {row["name"] for row in found["results"]["$x"]["players"]} == set(names)
+    show_evaluation.tournament(found, tmp_path)
+    shown = capsys.readouterr().out
+    assert "[red]a" in shown
+    assert "\x1b[31m" not in shown
+    assert (tmp_path / "out" / "games" / "-x.json").is_file()
