@@ -260,11 +260,12 @@ def _record(found: Mapping[str, Any], name: str, notes: list[str]) -> dict[str, 
         if comma and not metric.endswith("_stderr"):
             error = results.get(f"{metric}_stderr,{how}")
             metrics[key] = [float(value), float(error) if isinstance(error, int | float) else None]
+    version = found["versions"].get(name)  # "Yaml" where a task does not say
     shots = {found["n-shot"][name]} if name in found["n-shot"] else set(found["n-shot"].values())
     return {
         "task": name,
         "metrics": metrics,
-        "version": found["versions"].get(name),
+        "version": None if version in (None, "Yaml") else str(version),
         "shots": next(iter(shots)) if len(shots) == 1 else None,
         "count": sum(one["effective"] for one in found["n-samples"].values()),
         "notes": notes,

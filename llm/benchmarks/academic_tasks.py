@@ -55,7 +55,7 @@ class Source:
         if not found._whole(name):
             found = cls(tuple(own), True, stamp)
         if name not in found.index:
-            near = difflib.get_close_matches(name, found.index, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, found.index, n=1, cutoff=0.7)
             choose(name, dict.fromkeys([*known, *near]), "task")
         return found
 
@@ -98,14 +98,16 @@ class Source:
         data = sorted({file for config, _ in parts for file in _files(config.get("dataset_kwargs"))})
         return data_digest(self.stamp, [[str(file), file_digest(file)] for file in data])
 
-    def _whole(self, name: str) -> bool:
+    def _whole(self, name: str, inner: bool = False) -> bool:
         """Tell whether a task, with all that belongs to it, is among those that are read."""
         entry = self.index.get(name)
-        if entry is None or entry.kind.name == "TAG":  # of a tag, more tasks may lie elsewhere
+        if entry is None:
             return False
-        if entry.kind.name != "GROUP":
-            return True
-        return all(self._whole(child) for child in _children(entry.cfg))
+        if entry.kind.name == "GROUP":
+            return all(self._whole(child, inner=True) for child in _children(entry.cfg))
+        return (
+            inner or entry.kind.name != "TAG"
+        )  # more tasks of a tag may lie elsewhere; a group's lie with it
 
     def _parts(self, name: str) -> Iterator[tuple[Mapping[str, Any], Path | None]]:
         """Yield the definitions of a task, or of a group and all that belongs to it, and their files."""
