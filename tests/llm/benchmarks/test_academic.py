@@ -80,6 +80,24 @@ def test_accuracies_are_those_of_the_models_own_probabilities_and_texts(
     assert [found["own_group"][key] for key in ("version", "shots", "count")] == ["2", 0, 7]
 
 
+def test_processes_share_the_questions(model: Path, tmp_path: Path) -> None:
+    home = choosing(tmp_path / "tasks", [0] * 6)
+    (home / "notes.py").write_text(
+        "import os, pathlib\n\n"
+        "def score(doc, results):\n"
+        "    with (pathlib.Path(__file__).parent.parent / f'{os.environ[\"RANK\"]}.txt').open('a') as file:\n"
+        "        file.write(doc['q'] + '\\n')\n"
+        "    return {'acc': 1}\n"
+    )
+    (home / "noted.yaml").write_text(
+        "include: own_choice.yaml\ntask: own_noted\nprocess_results: !function notes.score\n"
+    )
+    assert measure(model, home, "own_noted", processes=2, device="cpu")["own_noted"]["count"] == 6
+    noted = [(tmp_path / f"{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    assert [len(lines) for lines in noted] == [3, 3]
+    assert {line for lines in noted for line in lines} == set(QUESTIONS)
+
+
 def test_chats_are_written_by_the_models_template_and_solved_examples_are_turns(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,8 +142,15 @@ def test_what_was_measured_is_not_measured_again(
     assert measure(model, home, "own_choice", "own_other") == first
     assert done == ["own_choice", "killed", "own_other"]
     choosing(home, [0, 1, 3])
-    assert measure(model, home, "own_choice", limit=2)["own_choice"]["count"] == 2
+    measure(model, home, "own_choice")
     assert done[3:] == ["own_choice"]
+    definition = home / "own_choice.yaml"
+    definition.write_text(definition.read_text().replace("{{q}}:", "{{q}}?"))
+    measure(model, home, "own_choice")
+    assert done[4:] == ["own_choice"]
+    assert measure(model, home, "own_choice", limit=2)["own_choice"]["count"] == 2
+    assert measure(model, home, "own_choice", seed=1)["own_choice"]["count"] == 3
+    assert done[5:] == ["own_choice"] * 2
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness_tasks import HARNESS, measure, saying, task
 
 from mnpo.llm.benchmarks.academic import BENCHMARKS, academic
+from mnpo.llm.benchmarks.academic_harness import SharedLM
 from mnpo.llm.benchmarks.academic_tasks import Source
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -79,6 +81,34 @@ def test_gsm8k_is_the_harnesss_own_with_five_solved_examples(
         assert text.count("####") == 5
 
 
+def test_arc_is_the_harnesss_own_with_twenty_five_solved_examples(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(number: int, key: str) -> dict[str, Any]:
+        choices = {"text": ["yes", "no"], "label": ["A", "B"]}
+        return {"question": f"Is it {number}?", "choices": choices, "answerKey": key}
+
+    home = task(tmp_path / "tasks", "train_rows", [row(number, "A") for number in range(30)])
+    data = {
+        "data_files": {"train": str(home / "train_rows.jsonl"), "test": str(home / "arc_challenge.jsonl")}
+    }
+    included = str(HARNESS / "arc" / "arc_challenge.yaml")
+    asked = [row(100, "A"), row(101, "B")]
+    task(home, "arc_challenge", asked, include=included, dataset_kwargs=data, validation_split=None)
+    contexts = []
+
+    def loglikelihood(self: SharedLM, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        contexts.extend(request.args[0] for request in requests)
+        # by its length, "yes" is the likelier one
+        return [(-2.5 if request.args[1].endswith("yes") else -2.0, False) for request in requests]
+
+    monkeypatch.setattr(SharedLM, "loglikelihood", loglikelihood)
+    found = measure(model, home, "arc", chat_template=False)["ARC"]
+    assert (found["value"], found["shots"], found["metric"]) == (50, 25, "acc_norm")
+    assert len(contexts) == 4
+    assert all(text.count("Answer: yes") == 25 for text in contexts)
+
+
 CODE_EVAL = """
 import os
 
@@ -144,3 +174,19 @@ def test_every_benchmark_is_a_task_of_the_harness_with_its_metric() -> None:
                 filters = [one["name"] for one in config.get("filter_list") or [{"name": "none"}]]
                 assert benchmark.filter in filters
             assert source.executes(name) is (benchmark.title == "HumanEval")
+
+
+def test_every_benchmark_is_documented_as_it_is_measured() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    rows = [line for page in docs.rglob("*.md") for line in page.read_text("utf-8").splitlines()]
+    for benchmark in BENCHMARKS.values():
+        (row,) = [
+            line
+            for line in rows
+            if line.startswith(f"| {benchmark.title} | `{benchmark.chat_task or benchmark.task}`")
+        ]
+        _, task, shots, metric = row.strip("| ").split(" | ")
+        assert f"`{benchmark.task}`" in task
+        assert int(shots) == benchmark.shots
+        assert f"`{benchmark.metric}`" in metric
+        assert benchmark.filter in ("none", "create_test") or f"`{benchmark.filter}`" in metric
