@@ -222,7 +222,8 @@ def benchmark(
     suite: Annotated[
         str,
         typer.Argument(
-            metavar="SUITE", help="mt-bench, alpaca-eval-2, arena-hard, arena-hard-v2, or all of the paper's."
+            metavar="SUITE",
+            help="mt-bench, alpaca-eval-2, arena-hard, arena-hard-v2, academic, or all of the paper's.",
         ),
     ],
     words: Annotated[
@@ -240,7 +241,7 @@ def benchmark(
     as_json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Run the papers' judged benchmarks, or compute their statistics from judgments that exist.
+    """Run the papers' benchmarks, or compute the judged ones' statistics from judgments that exist.
 
     Answers and verdicts are kept: the same command again asks nobody.
 
@@ -249,7 +250,14 @@ def benchmark(
     """
     needs_torch()
     from mnpo.cli import show_evaluation
-    from mnpo.llm.benchmarks.suites import configured, existing, wants_statistics
+    from mnpo.llm.benchmarks.suites import (
+        ACADEMIC,
+        ALL,
+        configured,
+        existing,
+        run_academic,
+        wants_statistics,
+    )
 
     given = words or []
     if wants_statistics(suite, given):
@@ -260,6 +268,11 @@ def benchmark(
     from mnpo.llm.stages.running import run_stage
 
     with _working(config, wait) as report:
+        if suite in (ACADEMIC, ALL):
+            measured = run_academic(config, processes, lambda done, total: report(ACADEMIC, done, total))
+            if suite == ACADEMIC:
+                _show(measured, as_json, lambda: show_evaluation.academic(measured))
+                return
         found = run_stage(
             "benchmark", config, processes=processes, accelerate=accelerate, progress=report
         ).as_dict()

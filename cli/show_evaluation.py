@@ -85,3 +85,24 @@ def benchmarked(record: Mapping[str, Any], home: Path) -> None:
             table.add_row(escape(f"{row['name']}  [{row['source']}]"), *cells)
         console.print(table)
     console.print(f"[dim]answers, judgments, JSON and tables: {escape(str(home))}[/dim]")
+
+
+def academic(record: Mapping[str, Any]) -> None:
+    """Print what lm-evaluation-harness measured."""
+    models = record["models"]
+    table = table_of("benchmark")
+    for name in ("metric", "shots", "questions", *models):
+        table.add_column(escape(name), justify="right")
+    for title in dict.fromkeys(title for rows in models.values() for title in rows):
+        rows = [found.get(title) for found in models.values()]
+        first = next(row for row in rows if row is not None)
+        cells = ["" if row is None else f"{row['value']:.2f}" + _error(row) for row in rows]
+        about = (str(first["metric"]), str(first["shots"]), str(first["count"]))
+        table.add_row(escape(title), *map(escape, about), *cells)
+    console.print(table)
+    for note in (record["protocol"], *record["notes"]):
+        console.print(f"[dim]{escape(note)}[/dim]")
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    return "" if row["standard_error"] is None else f" ± {row['standard_error']:.2f}"

@@ -1,1 +1,1 @@
-"""The judged benchmarks of the papers: their statistics, from judgments that exist."""
+"""The benchmarks of the papers: judged ones, their statistics from judgments that exist, and academic ones."""

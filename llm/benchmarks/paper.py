@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+#: The file of academic results, in the output folder of a benchmark.
+ACADEMIC = "academic.json"
 #: What the paper's rows are marked with.
 SOURCE = "paper: EvalScope 1.0.2, GPT-5-mini"
 
@@ -109,6 +111,7 @@ def _own(table: Table, suites: Mapping[str, Mapping[str, Any]], protocol: str) -
         values, sources = [], dict[str, None]()
         for suite, keys in table.columns.values():
             row = suites.get(suite, {}).get("models", {}).get(name, {})
+            row = row | _means(row) if suite == "academic" else row
             value = next((row[key] for key in keys if row.get(key) is not None), None)
             value = value["value"] if isinstance(value, Mapping) else value
             values.append(None if value is None else float(value))
@@ -117,6 +120,16 @@ def _own(table: Table, suites: Mapping[str, Mapping[str, Any]], protocol: str) -
         if sources:
             rows.append({"name": name, "source": "; ".join(sources), "values": values})
     return rows
+
+
+def _means(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the means of Tables 3 and 4, where all that they are means of is there."""
+    found = {}
+    for table in TABLES[1:]:
+        *names, mean = (keys[0] for _, keys in table.columns.values())
+        if all(name in row for name in names):
+            found[mean] = sum(row[name]["value"] for name in names) / len(names)
+    return found
 
 
 def _source(found: Mapping[str, Any], protocol: str) -> str:

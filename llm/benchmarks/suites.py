@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnpo.choices import choose
-from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench
+from mnpo.common.files import write_json
+from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench, paper
 from mnpo.llm.config import SUITES, Config, Draft, is_configuration, load
 from mnpo.llm.config.reading import is_override
-from mnpo.llm.players.words import named
+from mnpo.llm.data.made import PREFIX
+from mnpo.llm.players.words import named, player_of
 
 #: Where what is found goes, unless a word says otherwise.
 OUTPUT = "runs/benchmark"
 #: The word for all judged benchmarks that the paper has, and these.
 ALL = "all"
 PAPERS = ("alpaca-eval-2", "arena-hard", "mt-bench")
+#: The word for those of lm-evaluation-harness.
+ACADEMIC = "academic"
 #: Keys whose values are by benchmark.
 _BY_SUITE = ("questions", "baselines", "references", "judge_prompts")
 
@@ -80,7 +84,7 @@ def configured(suite: str, words: Sequence[str]) -> Config:
     """
     suites = list(PAPERS) if suite == ALL else [suite]
     for one in suites:
-        choose(one, SUITES, "benchmark")
+        choose(one, {**SUITES, ACADEMIC: "", ALL: ""}, "benchmark")
     given = [word for word in words if not is_override(word)]
     source = given.pop(0) if given and is_configuration(given[0]) else None
     if given:
@@ -90,7 +94,7 @@ def configured(suite: str, words: Sequence[str]) -> Config:
     else:
         draft = Draft(load(source))
         draft.sections["folders"] = {"output_dir": OUTPUT}
-    draft.sections["benchmark"]["suites"] = suites
+    draft.sections["benchmark"]["suites"] = [] if suite == ACADEMIC else suites
     players = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -111,6 +115,53 @@ def configured(suite: str, words: Sequence[str]) -> Config:
     config = draft.resolved()
     check_files(config)
     return config
+
+
+def run_academic(
+    config: Config, processes: int | None, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Measure models on academic benchmarks, and keep what was found for the paper's tables.
+
+    Args:
+        config: see `configured`.
+        processes: how many share the questions.
+        progress: called with how many of all results are there.
+
+    Raises:
+        ValueError: a player that is no model, or see `mnpo.llm.benchmarks.academic.academic`.
+    """
+    from mnpo.llm.benchmarks.academic import academic
+
+    players = [player_of(name, spec) for name, spec in config.contest.entrants.items()]
+    other = next((player for player in players if player.kind != "model"), None)
+    if other is not None:
+        raise ValueError(f"academic benchmarks measure models; {other.name} is a player of kind {other.kind}")
+    home, asked = config.folders.home, config.benchmark
+    found = academic(
+        {player.name: str(_folder(player.place, home)) for player in players},
+        asked.tasks or None,
+        output=home / ACADEMIC,
+        limit=asked.most_questions,
+        include_path=None if asked.task_files is None else Path(asked.task_files),
+        chat_template=asked.chat_prompts,
+        processes=processes or 1,
+        dtype=config.model.dtype,
+        device="cpu" if config.compute.use_cpu else None,
+        execute_code=asked.execute_code,
+        seed=config.compute.seed,
+        progress=progress,
+    )
+    write_json(home / paper.ACADEMIC, found)
+    return found
+
+
+def _folder(model: str, home: Path) -> Path | str:
+    """Return the folder of a small model, made on the spot; another model by its name."""
+    if not model.startswith(PREFIX):
+        return model
+    from mnpo.llm.models import tiny
+
+    return tiny.build(model, home)
 
 
 def check_files(config: Config) -> None:

@@ -43,6 +43,16 @@ class Benchmark(Section):
     difficulty: str | None = key(None, "AlpacaEval's difficulties, a CSV file", scope="run")
     gamed: str | None = key(None, "annotations of AlpacaEval's gamed baselines, a CSV file", scope="run")
     most_questions: int | None = key(None, "only so many questions of each", least=1, scope="run")
+    tasks: list[str] = key(
+        [], "academic benchmarks, the paper's unless given, or tasks of lm-evaluation-harness", scope="run"
+    )
+    task_files: str | None = key(None, "a folder with tasks of one's own, in the harness's YAML", scope="run")
+    chat_prompts: bool = key(True, "whether academic questions are put as chats", scope="run")
+    execute_code: bool = key(
+        False,
+        "whether code that a model wrote may run here, unprotected, for HumanEval and its like",
+        scope="run",
+    )
     answer_temperature: float | None = key(
         None, "of answers; as the benchmark has it unless given", least=0, scope="run"
     )

@@ -96,7 +96,7 @@ class Literal:
     @cached_property
     def _later(self) -> Any:
         """The tokenizer for all pieces but a text's first, where it writes a space before that one only."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        backend: Any = getattr(self._tokenizer, "backend_tokenizer", None)
         written = "" if backend is None else backend.to_str()
         if '"prepend_scheme":"first"' not in written:
             return None

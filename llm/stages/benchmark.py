@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mnpo.choices import choose
-from mnpo.common.files import clear_partials, whole_file
+from mnpo.common.files import clear_partials, read_json, whole_file
 from mnpo.common.progress import Progress
 from mnpo.llm.benchmarks import paper
 from mnpo.llm.benchmarks.running import prepared, run
@@ -54,7 +56,7 @@ def benchmark(
         protocol=benchmark.protocol,
         players=[player.as_dict() for player in players],
         suites=results,
-        tables=paper.tables(results, benchmark.protocol),
+        tables=paper.tables({**results, **_academic(job)}, benchmark.protocol),
     )
     if job.processes.first:
         record.write(job.home)
@@ -63,3 +65,9 @@ def benchmark(
                 partial.write_text(write(record.tables), encoding="utf-8")
     job.processes.wait()
     return record
+
+
+def _academic(job: Job) -> dict[str, Any]:
+    """Return the academic results that stand in the output folder, for the paper's tables."""
+    found = read_json(job.home / paper.ACADEMIC)
+    return {"academic": found} if isinstance(found, dict) and "models" in found else {}
