@@ -65,8 +65,8 @@ def tournament(record: dict[str, Any]) -> None:
         return value
 
     for row in record["players"]:
-        cells = [shown(row, "rating", ".0f")] * rated
-        cells += [shown(row, "controlled_rating", ".0f")] * at_equal_lengths
+        cells = [shown(row, "rating", ".0f")] if rated else []
+        cells += [shown(row, "controlled_rating", ".0f")] if at_equal_lengths else []
         cells += [shown(row, "win_rate", ".3f"), shown(row, "lottery", ".3f")]
         cells += [f"{row[key]:.3f}" for _, key in further]
         table.add_row(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 #: The file that is locked; it is there while somebody works.
-LOCK = ".in-use"
+LOCK = "in-use.lock"
 #: Seconds between two tries of somebody who waits.
 _PAUSE = 0.2
 
