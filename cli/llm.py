@@ -106,6 +106,19 @@ def _working(config: Config, wait: bool) -> Iterator[Progress]:
         yield report
 
 
+def _staged(
+    name: str, config: Config, processes: int | None, accelerate: str | None, wait: bool
+) -> dict[str, Any]:
+    """Run a stage; return its record as plain data."""
+    from mnpo.llm.stages.running import run_stage
+
+    with _working(config, wait) as report:
+        found: dict[str, Any] = run_stage(
+            name, config, processes=processes, accelerate=accelerate, progress=report
+        ).as_dict()
+    return found
+
+
 def _stage_command(name: str, about: str) -> None:
     """Add the command of one stage."""
 
@@ -123,12 +136,8 @@ def _stage_command(name: str, about: str) -> None:
 
         check_stage(name, config)
         from mnpo.cli import show_llm
-        from mnpo.llm.stages.running import run_stage
 
-        with _working(config, wait) as report:
-            found = run_stage(
-                name, config, processes=processes, accelerate=accelerate, progress=report
-            ).as_dict()
+        found = _staged(name, config, processes, accelerate, wait)
         _show(found, as_json, lambda: show_llm.stage(name, found))
 
     app.command(name, help=inspect.cleandoc(about))(command)
@@ -171,12 +180,8 @@ def test_oracle(
 
     config = configured(words)
     from mnpo.cli import show_llm
-    from mnpo.llm.stages.running import run_stage
 
-    with _working(config, wait) as report:
-        found = run_stage(
-            "test-oracle", config, processes=processes, accelerate=accelerate, progress=report
-        ).as_dict()
+    found = _staged("test-oracle", config, processes, accelerate, wait)
     _show(found, as_json, lambda: show_llm.tested(found, config.folders.home))
 
 
@@ -208,12 +213,8 @@ def tournament(
 
     config = configured(words)
     from mnpo.cli import show_evaluation
-    from mnpo.llm.stages.running import run_stage
 
-    with _working(config, wait) as report:
-        found = run_stage(
-            "tournament", config, processes=processes, accelerate=accelerate, progress=report
-        ).as_dict()
+    found = _staged("tournament", config, processes, accelerate, wait)
     _show(found, as_json, lambda: show_evaluation.tournament(found, config.folders.home))
 
 
@@ -265,17 +266,13 @@ def benchmark(
         _show(alone, as_json, lambda: show_evaluation.statistics(alone))
         return
     config = configured(suite, given)
-    from mnpo.llm.stages.running import run_stage
-
-    with _working(config, wait) as report:
-        if suite in (ACADEMIC, ALL):
+    if suite in (ACADEMIC, ALL):
+        with _working(config, wait) as report:
             measured = run_academic(config, processes, lambda done, total: report(ACADEMIC, done, total))
-            if suite == ACADEMIC:
-                _show(measured, as_json, lambda: show_evaluation.academic(measured))
-                return
-        found = run_stage(
-            "benchmark", config, processes=processes, accelerate=accelerate, progress=report
-        ).as_dict()
+        if suite == ACADEMIC:
+            _show(measured, as_json, lambda: show_evaluation.academic(measured))
+            return
+    found = _staged("benchmark", config, processes, accelerate, wait)
     _show(found, as_json, lambda: show_evaluation.benchmarked(found, config.folders.home))
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from mnpo.logistic import logistic
 from mnpo.numerics import Array
-from mnpo.ratings import logistic
 
 #: What the first of two wins by a verdict, and how often it counts.
 VERDICTS: Mapping[str, tuple[float, int]] = {

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve as solve_linear
 from scipy.special import expit
 
-from mnpo.logit import ConvergenceError
+from mnpo.logistic import logistic
 from mnpo.numerics import Array, as_array
 
 #: The weight of a row of a gamed baseline, of which there are two: they teach what length alone is worth.
 GAMED = 0.1
-_STEPS, _DONE = 100, 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +91,10 @@ def fit(model: Answers, gamed: list[Answers]) -> Coefficients:
         np.abs(table).max(0) > 0
     )  # without differences of length, or of difficulty, nothing is known of them
     found = np.zeros(3)
-    found[used] = _logistic(table[:, used], said, weights)
+    try:
+        found[used] = logistic(table[:, used], said, weights)
+    except ValueError as error:
+        raise ValueError(f"{error}: the judge always prefers one side") from None
     return Coefficients(*found.tolist())
 
 
@@ -101,31 +102,3 @@ def standard_error(preference: npt.ArrayLike) -> float:
     """Return the standard error of a raw win rate, over instructions (ddof 1)."""
     values = as_array(preference, "preference")
     return float(values.std(ddof=1) / np.sqrt(values.size))
-
-
-def _logistic(table: Array, said: Array, weights: Array) -> Array:
-    """Minimise Σ w [log(1 + e^z) − p z], z = table @ b."""
-    found = np.zeros(table.shape[1])
-
-    def loss(at: Array) -> float:
-        z = table @ at
-        return float(weights @ (np.logaddexp(0, z) - said * z))
-
-    for _ in range(_STEPS):
-        chance = expit(table @ found)
-        slope = table.T @ (weights * (chance - said))
-        curvature = (table * (weights * chance * (1 - chance))[:, None]).T @ table
-        try:
-            step = -solve_linear(curvature, slope, assume_a="pos")
-        except np.linalg.LinAlgError:
-            raise ValueError("no finite coefficients fit best: the judge always prefers one side") from None
-        length, here = 1.0, loss(found)
-        while loss(found + length * step) > here and length > _DONE:
-            length /= 2
-        found = found + length * step
-        if (
-            np.abs(length * step).max() < _DONE * max(1.0, float(np.abs(found).max()))
-            or -slope @ step < 1e-22
-        ):
-            return found
-    raise ConvergenceError("the length-controlled regression did not converge")

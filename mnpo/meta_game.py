@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from mnpo.games import Game
 from mnpo.majority import TIE, facts
 from mnpo.numerics import Array, as_array
 from mnpo.oracles import DenseTensor, Pairwise
-from mnpo.ratings import bradley_terry, controlled, expected
+from mnpo.ratings import bradley_terry, controlled, expected, wins_of
 
 #: Of intervals.
 LEVEL = 0.95
@@ -97,16 +96,14 @@ class Matches:
         Args:
             counts: (groups,), how often each question counts; once unless given.
         """
-        size = len(self.names)
-        weight = self.weight if counts is None else self.weight * counts[self.about]
-        won = np.bincount(self.first * size + self.second, weight * self.share, size**2)
-        lost = np.bincount(self.second * size + self.first, weight * (1 - self.share), size**2)
-        return np.asarray((won + lost).reshape(size, size))
+        return wins_of(self.first, self.second, self.share, self._counted(counts), len(self.names))
 
     def rows(self, counts: Array | None = None) -> Array:
         """Return (N, 4) of first, second, share and weight, as `mnpo.ratings` takes them."""
-        weight = self.weight if counts is None else self.weight * counts[self.about]
-        return np.stack([self.first, self.second, self.share, weight], 1)
+        return np.stack([self.first, self.second, self.share, self._counted(counts)], 1)
+
+    def _counted(self, counts: Array | None) -> Array:
+        return self.weight if counts is None else self.weight * counts[self.about]
 
 
 def length_gaps(first: Array, second: Array) -> Array:
@@ -159,7 +156,7 @@ def ranked(
     found = facts(table)
     cycles = _cycles(table)
     rng = np.random.default_rng(seed)
-    drawn, shown = dict[str, list[Array]](), []
+    drawn, shown = dict[str, list[Array]](), np.zeros(len(cycles))
     for _ in range(draws):
         counts = np.bincount(
             rng.integers(matches.groups, size=matches.groups), minlength=matches.groups
@@ -172,8 +169,8 @@ def ranked(
         filled, _ = _filled(again, rated)
         for name, values in _values(matches, counts, filled, again, rated, tau, mixture).items():
             drawn.setdefault(name, []).append(values)
-        shown.append([_turns(filled, cycle) for cycle in cycles])
-    support = np.mean(shown, axis=0) if draws and cycles else np.zeros(len(cycles))
+        shown += _turns(filled, cycles)
+    support = shown / max(draws, 1)
     order = np.argsort(-(point["win_rate"] if ratings is None else ratings), kind="stable")
     best = np.argsort(-support, kind="stable")[:MOST_CYCLES]
     listed = [
@@ -287,16 +284,19 @@ def _filled(wins: Array, ratings: Array | None) -> tuple[Array, int]:
     return table, int(unseen.sum()) // 2
 
 
-def _cycles(table: Array) -> list[tuple[int, int, int]]:
-    """Return the majority cycles of three, each from its smallest number on: every one beats the next."""
-    return [
-        cycle
-        for i, j, k in combinations(range(len(table)), 3)
-        for cycle in ((i, j, k), (i, k, j))
-        if _turns(table, cycle)
-    ]
+def _cycles(table: Array) -> npt.NDArray[np.int64]:
+    """Return the majority cycles of three, (C, 3), each from its smallest number on: every one beats the next."""
+    beats = table > 0.5 + TIE
+    found = [np.empty((0, 3), np.int64)]
+    for first in range(len(table)):
+        onward = beats[first][:, None] & beats & beats[:, first][None, :]
+        onward[: first + 1] = onward[:, : first + 1] = False
+        second, third = np.nonzero(onward)
+        found.append(np.column_stack([np.full(len(second), first), second, third]))
+    return np.concatenate(found)
 
 
-def _turns(table: Array, cycle: Sequence[int]) -> bool:
-    """Tell whether each of a cycle beats the next, and the last the first."""
-    return all(table[i, j] > 0.5 + TIE for i, j in zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+def _turns(table: Array, cycles: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell of cycles whether each member beats the next, and the last the first, (C,)."""
+    beats = table > 0.5 + TIE
+    return np.asarray(beats[cycles, np.roll(cycles, -1, axis=1)].all(1))

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
 
+from mnpo.logistic import logistic
 from mnpo.numerics import Array, as_array
 from mnpo.oracle_minimisers import Pools
 
@@ -91,12 +91,9 @@ def bootstrap(
     _, of = np.unique(np.asarray(groups), return_inverse=True)
     if of.shape != first.shape:
         raise ValueError(f"groups must have shape ({len(first)},); found {of.shape}")
-    place = (first * players + second).astype(int), (second * players + first).astype(int)
 
     def wins(counts: Array) -> Array:
-        size, share = players**2, weight * counts
-        won = np.bincount(place[0], share * result, size) + np.bincount(place[1], share * (1 - result), size)
-        return np.asarray(won.reshape(players, players))
+        return wins_of(first.astype(int), second.astype(int), result, weight * counts, players)
 
     rated = bradley_terry(wins(np.ones(len(first))))
     found, failed = [], 0
@@ -111,6 +108,22 @@ def bootstrap(
         np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0) if found else (nothing, nothing)
     )
     return Ratings(rated, low, high, failed / draws if draws else 0.0)
+
+
+def wins_of(
+    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], share: Array, weight: Array, players: int
+) -> Array:
+    """Return how often the row won against the column, (M, M).
+
+    Args:
+        first, second: (N,), who met, numbers from 0.
+        share: (N,), what the first won, from 0 to 1.
+        weight: (N,), of the match.
+        players: M.
+    """
+    won = np.bincount(first * players + second, weight * share, players**2)
+    lost = np.bincount(second * players + first, weight * (1 - share), players**2)
+    return np.asarray((won + lost).reshape(players, players))
 
 
 def controlled(matches: npt.ArrayLike, features: npt.ArrayLike) -> tuple[Array, Array]:
@@ -146,49 +159,14 @@ def controlled(matches: npt.ArrayLike, features: npt.ArrayLike) -> tuple[Array, 
     free = np.zeros((len(rows.T), len(rows.T)))
     free[:players, :players] = 1
     free += np.diag(np.concatenate([np.zeros(players), spread == 0]))
-    effects = logistic(rows, table[:, 2], table[:, 3], free)
+    try:
+        effects = logistic(rows, table[:, 2], table[:, 3], free)
+    except ValueError:
+        raise ValueError(
+            "ratings are not finite: some always win, or do not meet, or the features tell every result"
+        ) from None
     ratings = effects[:players] - effects[:players].mean()
     return BASE + ELO / np.log(10) * ratings, effects[players:]
-
-
-def logistic(rows: Array, results: Array, weights: Array, free: Array) -> Array:
-    """Return the maximum of a weighted logistic likelihood with soft labels, (D,), by Newton's method.
-
-    Args:
-        rows: (N, D).
-        results: (N,), from 0 to 1.
-        weights: (N,), at least 0.
-        free: (D, D), added to the curvature: what the rows leave open.
-
-    Raises:
-        ValueError: there is none: the likelihood rises without end.
-    """
-    effects = np.zeros(rows.shape[1])
-
-    def loss(at: Array) -> float:
-        logits = rows @ at
-        return float(weights @ (np.logaddexp(0, logits) - results * logits))
-
-    now = loss(effects)
-    for _ in range(100):
-        chances = expit(rows @ effects)
-        slope = rows.T @ (weights * (results - chances))
-        curvature = (rows * (weights * chances * (1 - chances))[:, None]).T @ rows + free
-        try:
-            step = np.linalg.solve(curvature, slope)
-        except np.linalg.LinAlgError:
-            break
-        length = 1.0
-        while loss(effects + length * step) > now + 1e-12 * abs(now) and length > 1e-6:
-            length /= 2
-        effects, now = effects + length * step, loss(effects + length * step)
-        if np.abs(effects).max() > 40:
-            break
-        if np.abs(step).max() < 1e-10:
-            return effects
-    raise ValueError(
-        "ratings are not finite: some always win, or do not meet, or the features tell every result"
-    )
 
 
 def expected(ratings: npt.ArrayLike) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mnpo.choices import choose
 from mnpo.common.files import write_json
 from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench, paper
+from mnpo.llm.benchmarks.running import prepared
 from mnpo.llm.config import SUITES, Config, Draft, is_configuration, load
 from mnpo.llm.config.reading import is_override
 from mnpo.llm.data.made import PREFIX
@@ -80,7 +81,7 @@ def configured(suite: str, words: Sequence[str]) -> Config:
             `questions=FILE`; and `key=value`. The first may be a preset or a YAML file.
 
     Raises:
-        ValueError: a word that cannot be read, or a file that is not there.
+        ValueError: a word that cannot be read, a file that is not there or of another format, or no judge.
     """
     suites = list(PAPERS) if suite == ALL else [suite]
     for one in suites:
@@ -114,6 +115,8 @@ def configured(suite: str, words: Sequence[str]) -> Config:
         raise ValueError("a benchmark needs somebody to test: model=..")
     config = draft.resolved()
     check_files(config)
+    for one in config.benchmark.suites:
+        prepared(one, config.benchmark)
     return config
 
 

@@ -78,16 +78,20 @@ def ask_all(job: Job, chat: Chat, requests: Sequence[Request]) -> Replies:
                     if report is not None:
                         report(done, len(places))
         except ValueError as error:
-            raise ValueError(
-                f"{error} ({len(places) - done} of {len(places)} questions are left; what was answered is kept, "
-                "and the same command goes on)"
-            ) from None
+            raise unfinished(error, len(places) - done, len(places)) from None
         return len(places)
 
     asked = job.processes.agree(put)
     kept = store.load()
     found = [Reply(**json.loads(kept[digest])) for digest in digests]
     return Replies(found, asked, len(set(digests)) - asked, time.monotonic() - start)
+
+
+def unfinished(error: ValueError, left: int, total: int) -> ValueError:
+    """Return an error that says how many questions are left, and that nothing is lost."""
+    return ValueError(
+        f"{error} ({left} of {total} questions are left; what was answered is kept, and the same command goes on)"
+    )
 
 
 def _digest(request: Request) -> bytes:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mnpo.common.digests import SIZE
+from mnpo.llm.endpoints.asking import unfinished
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.base import TextOracle, check_answers
 from mnpo.llm.oracles.judged import Judged
@@ -119,10 +120,7 @@ def ask(
                     if report is not None:
                         report(done, len(put))
         except ValueError as error:
-            raise ValueError(
-                f"{error} ({len(put) - done} of {len(put)} questions are left; what was answered is kept, "
-                "and the same command goes on)"
-            ) from None
+            raise unfinished(error, len(put) - done, len(put)) from None
         release()
     processes.wait()
     return Asking(oracle, asked, total - asked, time.monotonic() - start)

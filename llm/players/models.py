@@ -12,10 +12,7 @@ from mnpo.llm.data.formats import Malformed, Text, asked
 from mnpo.llm.data.prompts import Prompt
 from mnpo.llm.models.job import Job
 from mnpo.llm.players.base import Answers, Player
-from mnpo.llm.sampling.drawing import responses
-
-#: The player's name in the seeds: the same for all, so that equal models give equal responses.
-STREAM = "held-out"
+from mnpo.llm.sampling.drawing import HELD_OUT_STREAM, responses
 
 
 class ModelPlayer(Player):
@@ -36,7 +33,15 @@ class ModelPlayer(Player):
         if not readable:
             raise ValueError(f"player {self.name} can read none of the prompts within {max_length} tokens")
         found = responses(
-            own, sampling, max_length, self.name, home, tokenizer, list(readable.values()), STREAM, count
+            own,
+            sampling,
+            max_length,
+            self.name,
+            home,
+            tokenizer,
+            list(readable.values()),
+            HELD_OUT_STREAM,
+            count,
         )
         texts: list[list[str] | None] = [None] * len(prompts)
         for place, said in zip(readable, found.samples, strict=True):

@@ -23,6 +23,8 @@ from mnpo.llm.sampling.samplers import ends_of, load_sampler
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.storage.store import Places
 
+#: Names in the seeds whoever answers held-out prompts: equal models give equal responses.
+HELD_OUT_STREAM = "held-out"
 #: Prompts whose responses are looked at together.
 _AT_ONCE = 128
 

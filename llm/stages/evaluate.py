@@ -32,7 +32,7 @@ from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.asking import Asking, Judgments, judge
 from mnpo.llm.oracles.judged import Judged
 from mnpo.llm.oracles.panel import Panel, panels_of
-from mnpo.llm.sampling.drawing import Responses, responses
+from mnpo.llm.sampling.drawing import HELD_OUT_STREAM, Responses, responses
 from mnpo.llm.sampling.responses import Sample
 from mnpo.llm.stages.annotate import answered_record
 from mnpo.llm.stages.gaps import Gaps, Sides, plans
@@ -46,8 +46,6 @@ from mnpo.numerics import Array
 LEVEL = 0.95
 #: Prompts that are looked at together.
 _AT_ONCE = 128
-#: The player's name in the seeds of held-out responses.
-STREAM = "held-out"
 
 
 def evaluate(
@@ -97,9 +95,13 @@ def evaluate(
     def drawn(name: str, home: Path, stream: str) -> Responses:
         return responses(job, sampling, data.max_length, name, home, tokenizer, asked, stream, count)
 
-    found = {name: drawn(name, home, STREAM) for name, home in homes.items()}
+    found = {name: drawn(name, home, HELD_OUT_STREAM) for name, home in homes.items()}
     roles, again = _independent(homes, reference, [name for plan in wanted.values() for name in plan.others])
-    more = {name: drawn(name, home, f"{STREAM}-{name}") for name, home in again.items()} if wanted else {}
+    more = (
+        {name: drawn(name, home, f"{HELD_OUT_STREAM}-{name}") for name, home in again.items()}
+        if wanted
+        else {}
+    )
     everybody = found | more
     own = found["policy"]
     scored_of = [own, everybody[roles[REFERENCE]]] if wanted else [own]
