@@ -96,9 +96,7 @@ def main(data: str, model: str, count: str = "4") -> None:
                  f"most_questions={count}", "max_new_tokens=128", "use_cpu=true", "output_dir=runs/judged", *words],
             )  # fmt: skip
             row = run_stage("benchmark", config).as_dict()["suites"][suite]["models"]["small"]
-            value = next(
-                f"{key} {row[key]:.2f}" for key in ("lc_win_rate", "win_rate", "score") if key in row
-            )
+            value = next(f"{key} {row[key]:.2f}" for key in ("win_rate", "score") if key in row)
             counts = ", ".join(
                 f"{row.get(key, 0)} {key}" for key in ("asked", "reused", "unparsed", "refused")
             )

@@ -13,6 +13,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ def statistics(
 
     Returns:
         models: name -> win_rate, lc_win_rate and standard_error in percent, the coefficients theta, phi, gamma, and
-        the numbers of instructions and of judgments without a preference; protocol; notes, what is missing.
+        the numbers of instructions and of judgments without a preference; lc_win_rate and coefficients are None,
+        and note says why, where none fit best; protocol; notes, what is missing.
 
     Raises:
         ValueError: a file that cannot be read, or judgments of an instruction whose difficulty is not known.
@@ -77,24 +79,26 @@ def of_models(
         source: what errors name.
 
     Raises:
-        ValueError: judgments that the regression cannot be fitted to.
+        ValueError: judgments of an instruction whose difficulty is not known.
     """
     baselines = {} if gamed is None else read_annotations(gamed)[0]
     others = [_answers(name, rows, known, gamed) for name, rows in baselines.items()]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, rows in models.items():
         own = _answers(name, rows, known, source)
-        try:
-            coefficients = fit(own, others)
-        except ValueError as error:
-            raise ValueError(f"{source}: model {name}: {error}") from None
         found[name] = {
-            "lc_win_rate": 100 * coefficients.win_rate(own.difficulty),
+            "lc_win_rate": None,
             "win_rate": 100 * own.win_rate,
             "standard_error": 100 * standard_error(own.preference) if len(rows) > 1 else None,
-            "theta": coefficients.theta, "phi": coefficients.phi, "gamma": coefficients.gamma,
+            "theta": None, "phi": None, "gamma": None,
             "instructions": len(rows), "unjudged": unjudged.get(name, 0),
         }  # fmt: skip
+        try:
+            coefficients = fit(own, others)
+        except ValueError as error:  # it costs this one number, not the others
+            found[name]["note"] = f"{name} has no length-controlled win rate: {error}"
+            continue
+        found[name] |= {"lc_win_rate": 100 * coefficients.win_rate(own.difficulty), **asdict(coefficients)}
     missing = [("difficulty", known), ("gamed", gamed)]
     notes = [
         f"without {name}= the regression differs from the leaderboard's"

@@ -112,7 +112,7 @@ def _own(table: Table, suites: Mapping[str, Mapping[str, Any]], protocol: str) -
         for suite, keys in table.columns.values():
             row = suites.get(suite, {}).get("models", {}).get(name, {})
             row = row | _means(row) if suite == "academic" else row
-            value = next((row[key] for key in keys if row.get(key) is not None), None)
+            value = next((row[key] for key in keys if key in row), None)
             value = value["value"] if isinstance(value, Mapping) else value
             values.append(None if value is None else float(value))
             if value is not None:

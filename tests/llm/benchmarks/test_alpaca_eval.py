@@ -123,3 +123,19 @@ def test_bad_words_are_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=told):
             existing("alpaca-eval-2", words)
+
+
+def test_a_model_that_always_loses_costs_the_others_nothing(tmp_path: Path) -> None:
+    rows = [
+        f"{model},{k},{0.0 if model == 'loser' else 0.2 + 0.1 * (k % 5)},{100 + k},{90 + 7 * k}"
+        for model in ("loser", "other")
+        for k in range(8)
+    ]
+    file = tmp_path / "annotations.csv"
+    file.write_text("\n".join(["model,instruction,preference,length_baseline,length_model", *rows]) + "\n")
+    found = existing("alpaca-eval-2", [f"annotations={file}"])["models"]
+    assert (found["loser"]["win_rate"], found["loser"]["lc_win_rate"]) == (0, None)
+    assert found["loser"]["note"].startswith(
+        "loser has no length-controlled win rate: no finite coefficients"
+    )
+    assert 0 < found["other"]["lc_win_rate"] < 100
