@@ -23,11 +23,13 @@ def logistic(rows: Array, results: Array, weights: Array, free: Array | None = N
         free: (D, D), added to the curvature: what the rows leave open, such as a constant of all ratings.
 
     Raises:
-        ValueError: there is none: the likelihood rises without end.
+        ValueError: there is none, since the likelihood rises without end, or more than one.
         ConvergenceError: it was not found.
     """
     found = np.zeros(rows.shape[1])
     open_ = 0.0 if free is None else free
+    if np.linalg.matrix_rank((rows * weights[:, None]).T @ rows / 4 + open_) < len(found):
+        raise ValueError("many coefficients fit equally well: some columns follow from others")
 
     def loss(at: Array) -> float:
         logits = rows @ at
