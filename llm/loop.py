@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.common.digests import data_digest
-from mnpo.common.files import clear_partials, read_json, write_json
+from mnpo.common.files import clear_partials
 from mnpo.common.progress import Progress
+from mnpo.common.seals import read_sealed, write_sealed
 from mnpo.llm import iterations, plots
 from mnpo.llm.checks import check_run, check_training, check_with_models
 from mnpo.llm.config import Config
@@ -29,7 +30,7 @@ from mnpo.llm.records import Iteration, Run
 from mnpo.llm.stages.identity import data_digests, settings_of
 from mnpo.llm.stages.registry import STAGES, keep_config
 from mnpo.llm.stages.running import RunStage
-from mnpo.llm.storage.manifests import check_same
+from mnpo.llm.storage.manifests import check_same, read_manifest, set_aside, write_manifest
 from mnpo.llm.training.tasks import Task
 
 #: Which stages of an iteration are whole, and what they were made of.
@@ -64,7 +65,7 @@ def train(
     check_training(config)
     manifest = {"config": _settings(config, how), "data": data_digests(config)}
     check_same(home, manifest, "run", home, corrected=_not_yet_read(config))
-    if Run.read(home) is None and (home / Run.FILE).is_file():
+    if Run.foreign(home):
         raise ValueError(f"{home} holds the results of another command; choose another output_dir")
     job = Job.start(config.folders, config.model, config.compute, progress)
     players = loop.player_names()
@@ -75,7 +76,7 @@ def train(
     if first:
         clear_partials(home)
         _set_aside(home, manifest["config"])
-        write_json(home / "manifest.json", manifest)
+        write_manifest(home, manifest)
         keep_config(config)
     job.processes.wait()
     once = _once(job, run_stage)
@@ -121,8 +122,10 @@ def _once(job: Job, run_stage: RunStage) -> Once:
         return [_inputs(name, one), None if record is None else data_digest(record.as_dict())]
 
     def whole(name: str, one: Config) -> bool:
-        done = (read_json(one.folders.home / DONE) or {}).get(name)
-        return done is not None and done[1] is not None and done == state(name, one)
+        done, record = (read_sealed(one.folders.home / DONE) or {}).get(name), STAGES[name].finished(one)
+        if record is None or done != state(name, one):
+            return False
+        return record.intact(one.folders.home)
 
     def once(name: str, one: Config) -> Any:
         if job.processes.agree(lambda: whole(name, one)):
@@ -130,7 +133,7 @@ def _once(job: Job, run_stage: RunStage) -> Once:
         record = run_stage(name, one)
         if job.processes.first:
             home = one.folders.home
-            write_json(home / DONE, (read_json(home / DONE) or {}) | {name: state(name, one)})
+            write_sealed(home / DONE, (read_sealed(home / DONE) or {}) | {name: state(name, one)})
         job.processes.wait()
         return record
 
@@ -161,15 +164,14 @@ def _inputs(name: str, config: Config) -> str:
 
 def _set_aside(home: Path, settings: Mapping[str, Any]) -> None:
     """Rename the fits that are not whole and were begun with other settings: they begin anew."""
-    there = (read_json(home / "manifest.json") or {}).get("config", settings)
+    there = (read_manifest(home) or {}).get("config", settings)
     changed = {key for key in {*there, *settings} if there.get(key) != settings.get(key)}
     if not {key.partition(".")[0] for key in changed} & set(STAGES["fit"].reads):
         return
     for pattern in ("iteration-*/fit", "iteration-*/*/fit"):
         for folder in home.glob(pattern):
-            if "fit" not in (read_json(folder.parent / DONE) or {}):
-                before = len(list(folder.parent.glob("fit-set-aside-*")))
-                folder.rename(folder.parent / f"fit-set-aside-{before + 1}")
+            if "fit" not in (read_sealed(folder.parent / DONE) or {}):
+                set_aside(folder)
 
 
 def _settings(config: Config, how: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def _settings(config: Config, how: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _not_yet_read(config: Config) -> Callable[[str], bool]:
     """Return what tells whether a key may be corrected, since no stage that is whole depends on it."""
-    done = [read_json(file) or {} for file in config.folders.home.glob(f"iteration-*/**/{DONE}")]
+    done = [read_sealed(file) or {} for file in config.folders.home.glob(f"iteration-*/**/{DONE}")]
     whole = {name for stages in done for name in stages}
     read = {section for name in whole if name in STAGES for section in STAGES[name].reads}
     if whole:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mnpo.common.digests import bytes_digest, file_digest
 from mnpo.common.files import whole_file
 
 
@@ -30,16 +31,30 @@ def write_table(table: Any, path: Path) -> None:
         parquet.write_table(table, partial)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file can be read as Parquet."""
+def keep_cell(table: Any, folder: Path, key: str) -> Path:
+    """Write the table of a cell as Parquet, whole or not at all, under its key and a digest of the file's bytes."""
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
-    try:
-        parquet.read_metadata(path)
-    except (arrow.ArrowInvalid, OSError):
-        return False
-    return True
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    content = sink.getvalue().to_pybytes()
+    path = folder / f"{key}-{bytes_digest(content).hex()}.parquet"
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def kept_cells(folder: Path) -> dict[str, Path]:
+    """Return key -> file of the cells that are what was written; those that are damaged are removed."""
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        key, _, digest = path.stem.partition("-")
+        if digest == file_digest(path):
+            found[key] = path
+        else:
+            path.unlink()
+    return found
 
 
 def join_tables(parts: list[Path], path: Path) -> None:

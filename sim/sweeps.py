@@ -8,7 +8,6 @@ that an interrupted sweep continues where it was.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mnpo.choices import choose
 from mnpo.common.digests import data_digest, file_digest
 from mnpo.common.files import clear_partials
 from mnpo.common.progress import Progress
+from mnpo.common.seals import read_sealed, write_sealed
 from mnpo.dynamics import Trajectory, run
 from mnpo.games import Game
 from mnpo.numerics import Array
@@ -29,8 +29,7 @@ from mnpo.presets import RULES, make_rule
 from mnpo.sim.catalogue import CATALOGUE
 from mnpo.sim.clusters import check_backend, cluster
 from mnpo.sim.load import load_game
-from mnpo.sim.records import write_file
-from mnpo.sim.sweep_tables import as_table, is_whole, join_tables, write_table
+from mnpo.sim.sweep_tables import as_table, join_tables, keep_cell, kept_cells
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,12 @@ def sweep(
     with cluster(backend, address):
         tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
         for cell, table in tasks:
-            write_table(table, folder / "cells" / f"{cell.key}.parquet")
+            done[cell.key] = keep_cell(table, folder / "cells", cell.key)
             finished += 1
             if progress:
                 progress(cell.label, finished, len(laid))
     table = folder / "results.parquet"
-    join_tables([folder / "cells" / f"{cell.key}.parquet" for cell in laid], table)
+    join_tables([done[cell.key] for cell in laid], table)
     return table
 
 
@@ -216,14 +215,17 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _claim(folder: Path, laid: Sequence[Cell]) -> set[str]:
-    """Make the folder this sweep's, or continue it; return the keys of the cells that are done."""
-    plan = json.dumps([asdict(cell) for cell in laid], indent=1)
+def _claim(folder: Path, laid: Sequence[Cell]) -> dict[str, Path]:
+    """Make the folder this sweep's, or continue it; return the files of the cells that are done, by key."""
+    plan: dict[str, Any] = {"cells": [asdict(cell) for cell in laid]}
     note = folder / "sweep.json"
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"cannot write {folder}: it is a file")
     if note.is_file():
-        if note.read_text(encoding="utf-8") != plan:
+        if read_sealed(note) not in (
+            None,
+            plan,
+        ):  # a damaged one is written again: cells say what they are
             raise ValueError(f"{folder} holds another sweep; choose another --out")
     elif folder.exists() and any(not _unfinished(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} exists and is not a sweep's folder; choose another --out")
@@ -232,10 +234,10 @@ def _claim(folder: Path, laid: Sequence[Cell]) -> set[str]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot write {folder}: {error.strerror}") from None
-        write_file(note, plan)
+    write_sealed(note, plan)
     (folder / "cells").mkdir(exist_ok=True)
     clear_partials(folder / "cells")
-    return {path.stem for path in (folder / "cells").glob("*.parquet") if is_whole(path)}
+    return kept_cells(folder / "cells")
 
 
 def _unfinished(path: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mnpo.choices import choose
 from mnpo.common.digests import data_digest, file_digest
-from mnpo.common.files import read_json
+from mnpo.common.seals import read_sealed
 from mnpo.llm.benchmarks.academic_tasks import Source, silent, tree_digest
 from mnpo.llm.benchmarks.academic_worker import Doing
 from mnpo.llm.models.folders import base_of, check_policy, find, fingerprint, is_adapter
@@ -260,8 +260,8 @@ def _content(folder: Path) -> str:
 
 
 def _kept(job: dict[str, Any]) -> dict[str, Any] | None:
-    found = read_json(Path(job["file"]))
-    if not isinstance(found, dict) or found.get("settings") != job["settings"]:
+    found = read_sealed(Path(job["file"]))
+    if found is None or found.get("settings") != job["settings"]:
         return None
     record: dict[str, Any] = found["result"]
     return record

@@ -19,7 +19,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from mnpo.common.files import write_json
+from mnpo.common.seals import write_sealed
 from mnpo.llm.benchmarks.academic_tasks import Source, silent
 from mnpo.llm.data.formats import first_line
 from mnpo.llm.models.folders import base_of, is_adapter
@@ -90,7 +90,7 @@ class Bench:
         with quiet():
             record = self._measured(job)
         if record is not None and self._group.first:
-            write_json(Path(job["file"]), {"settings": job["settings"], "result": record})
+            write_sealed(Path(job["file"]), {"settings": job["settings"], "result": record})
 
     def _measured(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
         asked, group = job["settings"], self._group

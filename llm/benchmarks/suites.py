@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnpo.choices import choose
-from mnpo.common.files import write_json
+from mnpo.common.seals import write_sealed
 from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench, paper
 from mnpo.llm.benchmarks.running import prepared
 from mnpo.llm.config import SUITES, Config, Draft, is_configuration, load
@@ -154,7 +154,7 @@ def run_academic(
         seed=config.compute.seed,
         progress=progress,
     )
-    write_json(home / paper.ACADEMIC, found)
+    write_sealed(home / paper.ACADEMIC, found)
     return found
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 from datasets import Dataset
 
-from mnpo.common.files import read_json, whole_folder, write_json
+from mnpo.common.files import whole_folder
+from mnpo.common.seals import read_sealed, write_sealed
 from mnpo.llm.data.pairs import Block, Report
 from mnpo.llm.data.schema import Column, arrow_schema, present
 from mnpo.llm.data.tables import TableWriter, open_table
@@ -145,7 +146,9 @@ class Encodings:
 
 def _kept(target: Path) -> Table | None:
     """Return a table that is there and whole."""
-    record = read_json(target / RECORD)
+    record = read_sealed(target / RECORD)
+    if record is None:
+        return None
     try:
         return Table(open_table(target), Report.from_dict(record["report"]), record["digest"])
     except (OSError, KeyError, TypeError):
@@ -206,7 +209,7 @@ def _write(
                 writer.append_table(rows)
                 report.add(part)
             check(report)
-        write_json(partial / RECORD, {"digest": writer.digest, "report": report.as_dict()})
+        write_sealed(partial / RECORD, {"digest": writer.digest, "report": report.as_dict()})
 
 
 def _in_memory(

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features
 
-from mnpo.common.files import read_json
+from mnpo.common import seals
 from mnpo.llm.data.schema import Column
 from mnpo.llm.storage.content import Content, digest_of
 from mnpo.llm.storage.mapped import let_go, mapped
@@ -23,8 +23,6 @@ from mnpo.llm.storage.mapped import let_go, mapped
 ROWS = 64
 _FILE = "data-00000-of-00001.arrow"
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
-#: How many bytes a table's file has: one that was cut off between two batches looks whole otherwise.
-_SIZE = "size.json"
 
 
 class TableWriter:
@@ -105,33 +103,29 @@ class TableWriter:
             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
         }  # fmt: skip
         (self._folder / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        size = {"bytes": file.stat().st_size, "rows": self.rows}
-        (self._folder / _SIZE).write_text(json.dumps(size) + "\n", encoding="utf-8")
+        seals.seal(self._folder, rows=self.rows, content=self.digest)
 
 
 def mark_splits(folder: Path, names: Sequence[str]) -> None:
     """Say that a folder's table has splits, each in a folder of that name."""
-    (folder / _SPLITS).write_text(json.dumps({"splits": list(names)}) + "\n", encoding="utf-8")
+    seals.write_sealed(folder / _SPLITS, {"splits": list(names)})
 
 
 def open_table(folder: Path) -> Dataset:
     """Return a table that was written here, mapped: rows are read where they are asked for.
 
-    Pages that were read can be given back with `mnpo.llm.storage.mapped.let_go`.
+    Nothing of it is read before its checksums are right: Arrow trusts what it maps. Pages that were read can be
+    given back with `mnpo.llm.storage.mapped.let_go`.
 
     Raises:
-        OSError: no table, or one that is not whole.
+        OSError: no table, or one that is not what was written.
     """
-    try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        size = read_json(folder / _SIZE)
-        if size is not None and size["bytes"] != (folder / _FILE).stat().st_size:
-            raise ValueError("its file is not as long as it was")
-        tables = [_mapped_rows(folder / file["filename"]) for file in state["_data_files"]]
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise OSError(f"the table in {folder} cannot be read: {str(error).splitlines()[0]}") from None
+    wrong = seals.damage(folder)
+    known = seals.read_sealed(folder / seals.SEAL)
+    if wrong is not None or known is None:
+        raise OSError(f"the table in {folder} cannot be read: {wrong}")
     # Without a fingerprint `datasets` would read all rows to make one.
-    return Dataset(pa.concat_tables(tables), fingerprint=state["_fingerprint"])
+    return Dataset(_mapped_rows(folder / _FILE), fingerprint=known["content"][:16])
 
 
 def _mapped_rows(file: Path) -> pa.Table:
@@ -150,7 +144,7 @@ def open_splits(folder: Path) -> dict[str, Dataset]:
     Raises:
         OSError: no table with splits, or one that is not whole.
     """
-    names = (read_json(folder / _SPLITS) or {}).get("splits")
+    names = (seals.read_sealed(folder / _SPLITS) or {}).get("splits")
     if not names:
         raise OSError(f"the table in {folder} cannot be read: {_SPLITS} does not name its splits")
     return {name: open_table(folder / name) for name in names}

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from mnpo.common.files import whole_folder
+from mnpo.common.seals import damage, seal
 from mnpo.llm.config import OracleFit
 from mnpo.llm.models.folders import check_weights, find, gguf_file, is_adapter
 from mnpo.llm.models.job import Job
@@ -48,7 +49,7 @@ def start(job: Job, fit: OracleFit, outputs: list[str]) -> Path:
     body = _body(job)
     headed = _has_head(body, job.model.trust_remote_code)
     tokenizer = _own_tokenizer(job, body) if headed else job.tokenizer()
-    if job.processes.first and not target.is_dir():
+    if job.processes.first and damage(target) is not None:
         with whole_folder(target) as partial:
             if fit.oracle_kind == "pairwise":
                 model: Any = load_model(body, **job.model.loading)
@@ -57,6 +58,7 @@ def start(job: Job, fit: OracleFit, outputs: list[str]) -> Path:
             _pad_with_no_end(model, tokenizer)
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
+            seal(partial)
     job.processes.wait()
     return target
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnpo.common.digests import data_digest, file_digest
+from mnpo.common.digests import data_digest, file_digests, stamp
+from mnpo.common.seals import SEAL, damage
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 #: What PEFT calls the weights of an adapter.
@@ -47,11 +46,16 @@ def find(name: str) -> Path:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse a folder that holds neither a model's weights nor an adapter's.
+    """Refuse a folder that holds neither a model's weights nor an adapter's, and one that was damaged since.
 
     Raises:
-        ValueError: names the folder and the files that are accepted.
+        ValueError: names the folder, and the files that are accepted or the one that is not what was written.
     """
+    wrong = damage(folder) if (folder / SEAL).exists() else None
+    if wrong is not None:
+        raise ValueError(
+            f"model {folder} is damaged: {wrong}; make it again, or remove {SEAL} if this is on purpose"
+        )
     if is_adapter(folder):
         if not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
             raise ValueError(f"adapter folder {folder} holds no weights ({' or '.join(ADAPTER_WEIGHTS)})")
@@ -106,18 +110,11 @@ def fingerprint(folder: Path) -> str:
     names = {"config.json", "adapter_config.json"}
     files = sorted(f for f in folder.iterdir() if f.name in names or f.suffix in (*WEIGHTS, ".py"))
     # Weights are read once, but a folder that was written anew is another model.
-    stamps = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    parts = [list(part) for part in _digests(stamps)]
+    digests = file_digests(tuple(map(stamp, files)))
+    parts = [[file.name, digest] for file, digest in zip(files, digests, strict=True)]
     if is_adapter(folder):
         parts.append(["base", fingerprint(base_of(folder))])
     return data_digest(*parts)
-
-
-@cache
-def _digests(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[tuple[str, str], ...]:
-    files = [file for file, _, _ in stamps]
-    with ThreadPoolExecutor() as pool:
-        return tuple(zip([file.name for file in files], pool.map(file_digest, files), strict=True))
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from transformers import (
 
 from mnpo.choices import choose
 from mnpo.common.files import whole_folder
+from mnpo.common.seals import damage, seal
 from mnpo.llm.data.batches import padded
 from mnpo.llm.data.encoding import Encoder
 from mnpo.llm.data.made import PREFIX, STYLES, TASKS, TOPICS, pairs, texts_of, topics_and_prompts
@@ -58,7 +59,7 @@ def build(name: str, parent: Path, progress: Callable[[str, int, int], None] | N
     if seed and not seed.isdecimal():
         raise ValueError(f"{name}: the seed must be a whole number")
     folder = parent / name.replace(":", "-")
-    if folder.is_dir():
+    if damage(folder) is None:
         return folder
     with whole_folder(folder) as unfinished:
         words = tokenizer()
@@ -71,6 +72,7 @@ def build(name: str, parent: Path, progress: Callable[[str, int, int], None] | N
                 _teach(model, words, taught, int(seed or 0), progress)
         model.save_pretrained(unfinished)
         words.save_pretrained(unfinished)
+        seal(unfinished)
     return folder
 
 

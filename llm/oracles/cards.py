@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mnpo.common.files import read_json
 from mnpo.common.records import FileRecord, Record
 from mnpo.llm.oracles.base import check_scale
 
@@ -83,7 +82,7 @@ def card_of(folder: Path) -> Card:
     """
     found = Card.read(folder)
     if found is None and (folder / Card.FILE).is_file():
-        raise ValueError(f"{folder / Card.FILE} is no card of a fitted oracle")
+        raise ValueError(f"{folder / Card.FILE} is no card of a fitted oracle, or damaged")
     return found or Card()
 
 
@@ -104,10 +103,10 @@ def spec_of(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: nobody was.
     """
-    if read_json(folder / Population.FILE) is not None:
+    if (folder / Population.FILE).is_file():
         found = Population.read(folder)
         if found is None:
-            raise ValueError(f"{folder / Population.FILE} is no population of fitted oracles")
+            raise ValueError(f"{folder / Population.FILE} is no population of fitted oracles, or damaged")
         return {
             "kind": "population",
             "name": folder.name,

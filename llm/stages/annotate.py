@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from mnpo.common.digests import data_digest
-from mnpo.common.files import clear_partials, whole_folder, write_json
+from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
+from mnpo.common.seals import write_sealed
 from mnpo.llm.config import Compute, Folders, Judging, Models, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.blocks import Blocks
@@ -118,7 +119,7 @@ def annotate(
                 said=said,
                 pairs=pairs,
             )
-            write_json(said / "manifest.json", manifest.as_dict())
+            write_sealed(said / "manifest.json", manifest.as_dict())
             encoded.write(pairs)
         record = Annotations(
             folder=str(job.home / ANNOTATIONS),

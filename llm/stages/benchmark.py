@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mnpo.choices import choose
-from mnpo.common.files import clear_partials, read_json, whole_file
+from mnpo.common.files import clear_partials, whole_file
 from mnpo.common.progress import Progress
+from mnpo.common.seals import read_sealed
 from mnpo.llm.benchmarks import paper
 from mnpo.llm.benchmarks.running import prepared, run
 from mnpo.llm.config import SUITES, Benchmark, Compute, Contest, Data, Folders, Models, Sampling
@@ -69,5 +70,8 @@ def benchmark(
 
 def _academic(job: Job) -> dict[str, Any]:
     """Return the academic results that stand in the output folder, for the paper's tables."""
-    found = read_json(job.home / paper.ACADEMIC)
-    return {"academic": found} if isinstance(found, dict) and "models" in found else {}
+    file = job.home / paper.ACADEMIC
+    found = read_sealed(file)
+    if found is None and file.exists():
+        raise ValueError(f"{file} is damaged; mnpo llm benchmark academic makes it again")
+    return {"academic": found} if found is not None and "models" in found else {}

@@ -12,8 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from mnpo.common.files import read_json, whole_folder, write_json
+from mnpo.common.files import whole_folder
 from mnpo.common.progress import Progress
+from mnpo.common.seals import seal
 from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Update
 from mnpo.llm.data.tables import open_splits
 from mnpo.llm.models.folders import base_of, is_adapter
@@ -22,9 +23,9 @@ from mnpo.llm.models.loading import configuration, load_model, load_tokenizer, m
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.runtime.processes import Group
 from mnpo.llm.stages.identity import settings_of
-from mnpo.llm.stages.records import Fitted, Scores
+from mnpo.llm.stages.records import MODEL, Fitted, Scores
 from mnpo.llm.stages.score import score
-from mnpo.llm.storage.manifests import check_same
+from mnpo.llm.storage.manifests import MANIFEST, check_same, set_aside_if_unknown, write_manifest
 from mnpo.llm.training.adapters import with_adapter
 from mnpo.llm.training.arguments import training_arguments
 from mnpo.llm.training.checkpoints import drop_partial, last_checkpoint
@@ -60,26 +61,26 @@ def fit(
     """
     home = folders.home
     folder = home / "fit"
-    if (home / "manifest.json").is_file():
+    if (home / MANIFEST).is_file():
         raise ValueError(f"{home} holds a run of mnpo llm train; choose another output_dir")
-    if last_checkpoint(folder) is not None and read_json(folder / "manifest.json") is None:
+    job = Job.start(folders, model, training.compute, progress)
+    job.processes.agree(lambda: set_aside_if_unknown(folder, home / MODEL))
+    if last_checkpoint(folder) is not None and not (folder / MANIFEST).is_file():
         raise ValueError(f"{folder} holds checkpoints of an unknown run; choose another output_dir")
     sections = {"model": model, "data": data, "update": update, "fit": fit, "training": training}
     settings = settings_of(sections)
-    begun = last_checkpoint(folder) is not None or (home / "model").is_dir()
+    begun = last_checkpoint(folder) is not None or (home / MODEL).is_dir()
     if begun:  # where nothing was kept yet, everything may be corrected
         check_same(folder, {"config": settings}, "fit", home)
-    compute = training.compute
-    check_adapter(Job.start(folders, model, compute), fit.lora)
-    scored = score(folders, model, data, prompts, update, compute, progress)
+    check_adapter(job, fit.lora)
+    scored = score(folders, model, data, prompts, update, training.compute, progress)
     manifest = {"config": settings, **scored.manifest.as_dict()}
     if begun:
         check_same(folder, manifest, "fit", home)
     done = Fitted.read(home)
-    if done is not None and (folder / "manifest.json").is_file() and (home / "model").is_dir():
-        return replace(done, resumed="complete", model=str(home / "model"))
+    if done is not None and (folder / MANIFEST).is_file() and done.intact(home):
+        return replace(done, resumed="complete", model=str(home / MODEL))
     try:
-        job = Job.start(folders, model, compute, progress)
         return _train(job, scored, manifest, Task.configured(update), fit, training)
     finally:
         release()
@@ -93,7 +94,7 @@ def _train(
     home, tokenizer = job.policy(), job.tokenizer()
     if processes.first:
         drop_partial(folder)
-        write_json(folder / "manifest.json", manifest)
+        write_manifest(folder, manifest)
     processes.wait()
     splits = open_splits(Path(scored.folder))
     arguments = training_arguments(training, folder)
@@ -117,7 +118,7 @@ def _train(
     checkpoint = last_checkpoint(folder)
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     metrics = trainer.evaluate() if "eval" in splits else {}
-    save(trainer, job.home / ("model" if fit.lora is None else "adapter"), processes.first)
+    save(trainer, job.home / (MODEL if fit.lora is None else "adapter"), processes.first)
     losses = [entry for entry in trainer.state.log_history if "loss" in entry]
     record = Fitted(
         objective={"name": task.objective.name, **task.objective.parameters, **task.parameters},
@@ -134,7 +135,7 @@ def _train(
         distributed=trainer.accelerator.distributed_type.value,
         seconds=time.monotonic() - start,
         resumed=None if checkpoint is None else checkpoint.name,
-        model=str(job.home / "model"),
+        model=str(job.home / MODEL),
     )
     if trainer.is_deepspeed_enabled:
         unset_hf_deepspeed_config()  # or models that are loaded later would be shared out to all processes
@@ -171,7 +172,8 @@ def check_adapter(job: Job, lora: dict[str, Any] | None) -> None:
 def _merge(job: Job, adapter: Path) -> None:
     """Write the model with the adapter merged into its weights, by the first process alone."""
     alone = replace(job, processes=Group(0, 1, torch.device("cpu")))  # which must wait for nobody here
-    with whole_folder(job.home / "model") as partial:
+    with whole_folder(job.home / MODEL) as partial:
         base = load_model(alone.policy(), **job.model.loading)
         merged(base, adapter).save_pretrained(partial)
         load_tokenizer(adapter).save_pretrained(partial)
+        seal(partial)

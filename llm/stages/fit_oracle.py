@@ -17,8 +17,9 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from mnpo.calibration import calibration, fitted_scale
 from mnpo.common.digests import data_digest
-from mnpo.common.files import clear_partials, whole_folder, write_json
+from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
+from mnpo.common.seals import damage, seal
 from mnpo.llm.config import Data, Fit, Folders, Models, OracleFit, Training
 from mnpo.llm.data.pairs import Report
 from mnpo.llm.data.sources import content_of
@@ -33,7 +34,7 @@ from mnpo.llm.runtime.fresh import Beginning
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.stages.identity import settings_of
 from mnpo.llm.stages.records import NO_JUDGMENTS, Fits, FittedOracle, FittedPart, Phase
-from mnpo.llm.storage.manifests import check_same
+from mnpo.llm.storage.manifests import MANIFEST, check_same, set_aside_if_unknown, write_manifest
 from mnpo.llm.training.adapters import check_lora, with_adapter
 from mnpo.llm.training.arguments import check_arguments, training_arguments
 from mnpo.llm.training.checkpoints import drop_partial, last_checkpoint
@@ -75,19 +76,20 @@ def fit_oracle(
         ValueError: bad input, a loss that is not finite, or an output folder that holds another fit.
     """
     begun, home = time.monotonic(), folders.home
-    if (home / "manifest.json").is_file():
+    if (home / MANIFEST).is_file():
         raise ValueError(f"{home} holds a run of mnpo llm train; choose another output_dir")
     sections = {"model": model, "data": data, "oracle_fit": oracle_fit, "fit": fit, "training": training}
     manifest: dict[str, Any] = {
         "config": settings_of(sections),
         "data": _contents(data, oracle_fit, training),
     }
+    job = Job.start(folders, model, training.compute, progress)
+    job.processes.agree(lambda: set_aside_if_unknown(home / FITS, home / MODEL, home / ANNOTATORS))
     if (home / FITS).is_dir():
         check_same(home / FITS, manifest, "fit-oracle", home)
     done = FittedOracle.read(home)
-    if done is not None and (home / FITS).is_dir():
+    if done is not None and (home / FITS).is_dir() and done.intact(home) and _readable(done, home):
         return replace(done, resumed="complete")
-    job = Job.start(folders, model, training.compute, progress)
     try:
         record = _Fitter(job, data, oracle_fit, fit, training).all(manifest, begun)
     finally:
@@ -97,6 +99,13 @@ def fit_oracle(
         record.write(home)
     job.processes.wait()
     return record
+
+
+def _readable(done: FittedOracle, home: Path) -> bool:
+    """Tell whether what says how the oracles are read stands as it was written."""
+    named = any(part.annotator is not None for part in done.parts)
+    cards = [Card.read(Path(part.model)) for part in done.parts]
+    return None not in cards and (not named or Population.read(home) is not None)
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ class _Fitter:
         whole = sources[-1].everybody
         labels = annotators_of(whole, wanted.annotator_labels) if wanted.per_annotator else {}
         if job.processes.first:
-            write_json(self._fit_folder / "manifest.json", manifest)
+            write_manifest(self._fit_folder, manifest)
         job.processes.wait()
         parts = [_Part("all", None, job.home / MODEL)]
         if labels and not heads:
@@ -251,7 +260,7 @@ class _Fitter:
             home = self._fit_folder / f"{part.name}-{place}"
             target = part.target if last else home / MODEL
             phase = Phase.read(home)
-            if phase is None or not target.is_dir():
+            if phase is None or damage(target) is not None:
                 task = self._task(objective, heads)
                 who = part.annotator or ""
                 phase = self._phase(
@@ -348,6 +357,7 @@ class _Fitter:
                 with whole_folder(target) as partial:
                     merged(starting.load(job, folder, kind), home / "adapter").save_pretrained(partial)
                     load_tokenizer(home / "adapter").save_pretrained(partial)
+                    seal(partial)
             record.write(home)
         job.processes.wait()
         return record

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mnpo.common.records import FileRecord, Record
+from mnpo.common.seals import about_sealed, damage, read_sealed
 
 #: The stages' data sets, in the output folder; `mnpo.llm.data.schema.TABLES` has their columns.
 SAMPLES, ANNOTATIONS, PREFERENCES = "prompts-and-responses", "annotations", "preferences"
 SCORED, HELD_OUT = "scored", "held-out"
+#: The folder of what was trained, in the output folder.
+MODEL = "model"
 #: What is said where a fit finds none.
 NO_PAIRS = (
     "the configuration lacks dataset_name, and output_dir holds no preferences; "
@@ -117,6 +121,11 @@ class Samples(FileRecord):
     used: dict[str, int]
     models: list[Drawn]
 
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        found = about_sealed(folder / SAMPLES)
+        return found is not None and found["content"] == self.manifest.samples
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights(Record):
@@ -184,6 +193,12 @@ class Annotations(FileRecord):
     scores: list[Scored]
     weights: Weights | None
 
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        encoded, pairs = EncodedPairs.read(folder / PREFERENCES), about_sealed(folder / PREFERENCES)
+        whole = encoded is not None and pairs is not None and pairs["content"] == encoded.digest
+        return whole and damage(folder / ANNOTATIONS) is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPairs(FileRecord):
@@ -232,6 +247,13 @@ class Scores(FileRecord):
     rows: dict[str, RowReport]
     anchors: list[Scored]
 
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        there = read_sealed(folder / SCORED / "manifest.json")
+        return there == self.manifest.as_dict() and all(
+            damage(folder / SCORED / split) is None for split in self.manifest.pairs
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(FileRecord):
@@ -271,6 +293,10 @@ class Fitted(FileRecord):
     seconds: float
     resumed: str | None
     model: str
+
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        return damage(folder / MODEL) is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +362,10 @@ class Evaluated(FileRecord):
     models: list[Drawn]
     oracles: list[Answered]
     scores: list[Scored]
+
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        return damage(folder / HELD_OUT) is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -449,6 +479,10 @@ class FittedOracle(FileRecord):
     distributed: str
     seconds: float
     resumed: str | None
+
+    def intact(self, folder: Path) -> bool:
+        """See `FileRecord`."""
+        return all(damage(Path(part.model)) is None for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mnpo.common.files import clear_partials, whole_folder, write_json
+from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
+from mnpo.common.seals import write_sealed
 from mnpo.llm.config import Compute, Data, Folders, Judging, Models, Prompts, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.prompts import Prompt, as_json, read_prompts
@@ -81,7 +82,7 @@ def sample(
             digest = _write(partial, asked, [found[name].samples for name, *_ in everybody])
             tokens = vocabulary_fingerprint(tokenizer)
             manifest = SamplesManifest(samples=digest, opponents=list(others), tokenizer=tokens)
-            write_json(partial / "manifest.json", manifest.as_dict())
+            write_sealed(partial / "manifest.json", manifest.as_dict())
         record = Samples(
             folder=str(target),
             manifest=manifest,

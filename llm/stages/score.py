@@ -14,14 +14,15 @@ import pyarrow as pa
 from datasets import Dataset
 
 from mnpo.common.digests import data_digest
-from mnpo.common.files import clear_partials, read_json, whole_folder, write_json
+from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
+from mnpo.common.seals import write_sealed
 from mnpo.llm.config import REFERENCE, Compute, Data, Folders, Models, Prompts, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.encoding import Encoder, tokenizer_digest
 from mnpo.llm.data.ids import Ids
 from mnpo.llm.data.pairs import SIDES, Block, blocks_read_by
-from mnpo.llm.data.tables import TableWriter, batches, mark_splits, open_splits
+from mnpo.llm.data.tables import TableWriter, batches, mark_splits
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.stages.records import SCORED, Scored, Scores, ScoresManifest
@@ -143,11 +144,7 @@ def _there(job: Job, manifest: ScoresManifest) -> list[Scored] | None:
     known = Scores.read(job.home)
     if known is None or known.manifest != manifest:
         return None
-    if read_json(job.home / SCORED / _MANIFEST) != manifest.as_dict():
-        return None
-    try:
-        open_splits(job.home / SCORED)
-    except OSError:  # what is damaged is written again
+    if not known.intact(job.home):  # what is damaged is written again
         return None
     return [replace(one, scored=0, reused=one.scored + one.reused, seconds=0.0) for one in known.anchors]
 
@@ -184,7 +181,7 @@ class _Scoring:
             for name in self._splits:
                 self._write_split(partial / name, name)
             mark_splits(partial, list(self._splits))
-            write_json(partial / _MANIFEST, manifest.as_dict())
+            write_sealed(partial / _MANIFEST, manifest.as_dict())
 
     def _write_split(self, folder: Path, name: str) -> None:
         data, others, scores = self._rows[name], self._others[name], self._found[name]

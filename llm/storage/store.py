@@ -1,19 +1,21 @@
-"""What was paid for is kept by content: scores, samples and answers, in append-only Arrow streams.
+"""What was paid for is kept by content: scores, samples and answers, in files that only grow.
 
 An entry belongs to a store's key (a model's content, the way it was computed) and to a digest of what was asked.
 Whatever is not in a store under both is computed; nothing else is looked at, so that a store can be stale, foreign
-or damaged without harm. Each batch is appended when it is done: a killed process loses the one at hand.
+or damaged without harm. Each batch is appended when it is done, as an Arrow message behind its length and a digest;
+a killed process loses the one at hand, and damage costs those that it is in.
 
 A process holds the digests (16 bytes an entry) and, of numbers, the values; all else stays in the mapped files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ import pyarrow as pa
 
 from mnpo.common.digests import SIZE, bytes_digest
 from mnpo.common.files import umask
-from mnpo.llm.storage.content import Content
 from mnpo.llm.storage.mapped import let_go, mapped
 
 #: Digests, as numpy sorts and finds them: (N,).
@@ -31,6 +32,15 @@ Digests = npt.NDArray[np.bytes_]
 Places = npt.NDArray[np.int64]
 #: Bytes of a store's files that are checked between two times that their pages are given back.
 _CHECKED = 64 << 20
+#: What a block begins with; its length (8 bytes) and digest follow.
+_MAGIC = b"mnpo-1\r\n"
+_HEAD = len(_MAGIC) + 8 + SIZE
+#: Blocks are multiples of so many bytes long, so that numbers lie where processors like them.
+_ALIGNED = 8
+#: Bytes that are searched at once for the next block after a damaged one.
+_SEARCHED = 1 << 20
+#: How a store's files end.
+_ENDING = ".blocks"
 
 
 def key_digest(key: Mapping[str, Any]) -> str:
@@ -61,18 +71,19 @@ class Store:
         """Return all entries that are whole and belong to this key, as they are now."""
         digests: list[Digests] = []
         values: list[npt.NDArray[np.float64]] = []
-        blocks: list[_Block] = []
+        blocks: list[pa.Buffer] = []
+        schema = _schema(self.value)
         size = 0
-        for file in sorted(self.folder.glob("*.arrows")):
-            for block in _whole_blocks(file, self.key):
-                batch = block.batch
-                if batch is None or not len(batch):
+        for file in sorted(self.folder.glob(f"*{_ENDING}")):
+            for block in blocks_of(file, self.key):
+                batch = pa.ipc.read_record_batch(block, schema)
+                if not len(batch):
                     continue
                 digests.append(_digests_in(batch))
                 if pa.types.is_float64(self.value):
                     values.append(np.array(batch.column(1)))
                 else:
-                    blocks.append(block.placed())
+                    blocks.append(block)
                 size += batch.nbytes
                 if size > _CHECKED:
                     size = 0
@@ -93,8 +104,8 @@ class Store:
     def writer(self) -> Writer:
         """Open a new file of this store to append to."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        place = len(list(self.folder.glob("*.arrows")))
-        handle, _ = tempfile.mkstemp(dir=self.folder, prefix=f"{place:05d}-", suffix=".arrows")
+        place = len(list(self.folder.glob(f"*{_ENDING}")))
+        handle, _ = tempfile.mkstemp(dir=self.folder, prefix=f"{place:05d}-", suffix=_ENDING)
         os.fchmod(handle, 0o666 & ~umask())  # others who share the store read it too
         return Writer(open(handle, "wb"), self.key, self.value)
 
@@ -111,7 +122,7 @@ class Kept:
         digests: Digests,
         value: pa.DataType,
         numbers: npt.NDArray[np.float64],
-        blocks: Sequence[_Block],
+        blocks: Sequence[pa.Buffer],
         starts: Places,
     ) -> None:
         self.digests = digests
@@ -155,10 +166,11 @@ class Kept:
             return pa.array(self._numbers[places])
         block_of = np.searchsorted(self._starts, places, side="right") - 1
         order = np.argsort(block_of, kind="stable")
-        parts = []
+        parts, schema = [], _schema(self._value)
         for one in np.unique(block_of):
             mine = places[order[block_of[order] == one]] if len(places) > 1 else places
-            parts.append(self._blocks[one].read().column(1).take(pa.array(mine - self._starts[one])))
+            batch = pa.ipc.read_record_batch(self._blocks[one], schema)
+            parts.append(batch.column(1).take(pa.array(mine - self._starts[one])))
         if not parts:
             return pa.array([], self._value)
         back = np.empty(len(places), dtype=np.int64)
@@ -178,60 +190,63 @@ class Writer:
     def __init__(self, sink: Any, key: str, value: pa.DataType) -> None:
         self._sink = sink
         self._key = key
-        self._schema = pa.schema([("digest", pa.binary(SIZE)), ("value", value)])
-        self._stream = pa.ipc.new_stream(sink, self._schema.with_metadata({"key": key}))
+        self._schema = _schema(value)
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
         self._sink.close()
 
     def append(self, digests: Sequence[bytes], values: Sequence[Any]) -> None:
         """Write one batch through to the file."""
         columns = [pa.array(digests, pa.binary(SIZE)), pa.array(values, self._schema.field("value").type)]
-        batch = pa.record_batch(columns, schema=self._schema)
-        self._stream.write_batch(batch, custom_metadata={"check": _check(batch, self._key)})
+        content = pa.record_batch(columns, schema=self._schema).serialize()
+        content = bytes(content) + bytes(-len(content) % _ALIGNED)
+        length = struct.pack("<Q", len(content))
+        self._sink.write(_MAGIC + length + _check(self._key, length, content) + content)
         self._sink.flush()
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A batch of a store's file: itself while it is checked, later the place where it is read again."""
+def blocks_of(file: Path, key: str) -> Iterator[pa.Buffer]:
+    """Yield the Arrow messages in a store's file that are what was written, as they lie where it is mapped.
 
-    content: pa.Buffer
-    start: int
-    schema: pa.Schema
-    batch: pa.RecordBatch | None
+    Arrow trusts what it maps, and so it sees no other.
 
-    def placed(self) -> _Block:
-        """Return the place alone."""
-        return replace(self, batch=None)
-
-    def read(self) -> pa.RecordBatch:
-        """Return the batch, whose values lie in the mapped file."""
-        message = pa.ipc.read_message(pa.BufferReader(self.content.slice(self.start)))
-        return pa.ipc.read_record_batch(message, self.schema)
-
-
-def _whole_blocks(file: Path, key: str) -> Iterator[_Block]:
+    Args:
+        file: of the store.
+        key: its key's digest.
+    """
     try:
         content = mapped(file)
-        source = pa.BufferReader(content)
-        with pa.ipc.open_stream(source) as reader:
-            if (reader.schema.metadata or {}).get(b"key") != key.encode():
-                return
-            while True:
-                start = source.tell()
-                found = reader.read_next_batch_with_custom_metadata()
-                metadata = found.custom_metadata or {}
-                found.batch.validate(full=True)
-                if metadata.get(b"check") != _check(found.batch, key).encode():
-                    return
-                yield _Block(content, start, reader.schema, found.batch)
-    except (StopIteration, pa.ArrowException, OSError, ValueError):
-        return  # the file's end, or where a killed process left it
+    except OSError:
+        return
+    everything, place = memoryview(content).cast("B"), 0
+    while place + _HEAD <= len(everything):
+        start = place + _HEAD
+        length = everything[place + len(_MAGIC) : start - SIZE]
+        end = start + int.from_bytes(length, "little")
+        whole = everything[place : place + len(_MAGIC)] == _MAGIC and end <= len(everything)
+        if whole and everything[start - SIZE : start] == _check(key, length, everything[start:end]):
+            yield content.slice(start, end - start)
+            place = end
+        else:  # what is damaged, or was being written as the process was killed, costs no more than itself
+            place = _next_mark(everything, place + 1)
+
+
+def _next_mark(content: memoryview, start: int) -> int:
+    """Return where the next block may begin."""
+    while start < len(content):
+        piece = bytes(content[start : start + _SEARCHED + len(_MAGIC) - 1])
+        found = piece.find(_MAGIC)
+        if found >= 0:
+            return start + found
+        start += _SEARCHED
+    return len(content)
+
+
+def _schema(value: pa.DataType) -> pa.Schema:
+    return pa.schema([("digest", pa.binary(SIZE)), ("value", value)])
 
 
 def _digests_in(batch: pa.RecordBatch) -> Digests:
@@ -240,8 +255,9 @@ def _digests_in(batch: pa.RecordBatch) -> Digests:
     return np.frombuffer(column.buffers()[1], dtype=f"S{SIZE}", offset=start, count=len(column)).copy()
 
 
-def _check(batch: pa.RecordBatch, key: str) -> str:
-    """A digest of what a batch means; its bytes may hold more than that."""
-    content = Content()
-    content.update(batch)
-    return bytes_digest(key.encode() + content.hexdigest().encode()).hex()
+def _check(key: str, length: bytes | memoryview, content: bytes | memoryview) -> bytes:
+    """A digest of a block and of the store that it belongs to."""
+    found = hashlib.blake2b(key.encode(), digest_size=SIZE)
+    found.update(length)
+    found.update(content)
+    return found.digest()

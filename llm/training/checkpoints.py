@@ -1,20 +1,21 @@
-"""Checkpoints that are whole, told from those that a killed process left."""
+"""Checkpoints that are whole, told from those that a killed process left and from those that are damaged."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-#: Written last into a checkpoint that is whole.
+from mnpo.common.seals import damage, seal
+
+#: The seal of a checkpoint, written last.
 COMPLETE = "complete.json"
 
 
 def mark_whole(checkpoint: Path, step: int) -> None:
-    """Say that a checkpoint has all its files."""
-    (checkpoint / COMPLETE).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
+    """Say that a checkpoint has all its files, and what they hold."""
+    seal(checkpoint, COMPLETE, step=step)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -22,13 +23,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     found = []
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         step = checkpoint.name.rpartition("-")[2]
-        if step.isdecimal() and (checkpoint / COMPLETE).is_file():
+        if step.isdecimal():
             found.append((int(step), checkpoint))
-    return max(found)[1] if found else None
+    return next((last for _, last in sorted(found, reverse=True) if damage(last, COMPLETE) is None), None)
 
 
 def drop_partial(folder: Path) -> None:
-    """Remove checkpoints that a killed process left half-written."""
+    """Remove checkpoints that a killed process left half-written, or that are damaged."""
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if not (checkpoint / COMPLETE).is_file():
+        if damage(checkpoint, COMPLETE) is not None:
             shutil.rmtree(checkpoint)

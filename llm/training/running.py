@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mnpo.common.progress import Progress
+from mnpo.common.seals import seal
 from mnpo.llm.models.folders import check_weights
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.resumable import ResumableTrainer
@@ -35,6 +36,7 @@ def save(trainer: ResumableTrainer, target: Path, first: bool) -> None:
         check_weights(partial)
         shutil.rmtree(target, ignore_errors=True)
         (partial / "training_args.bin").unlink(missing_ok=True)
+        seal(partial)
         partial.rename(target)
     trainer.accelerator.wait_for_everyone()
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 #: Bytes of a digest.
 SIZE = 16
+
+#: A file with its size and the time of its last change: one that was written anew is another.
+Stamp = tuple[Path, int, int]
 
 
 def bytes_digest(content: bytes, size: int = SIZE) -> bytes:
@@ -25,3 +30,24 @@ def file_digest(file: Path) -> str:
     """Return a digest of a file's content, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=SIZE)).hexdigest()
+
+
+def stamp(file: Path) -> Stamp:
+    """Return what tells whether a file was changed.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = file.stat()
+    return file, found.st_size, found.st_mtime_ns
+
+
+@cache
+def file_digests(stamps: tuple[Stamp, ...]) -> tuple[str, ...]:
+    """Return digests of the contents of files, several at a time; a file is read once as long as it is the same.
+
+    Raises:
+        OSError: a file that cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        return tuple(pool.map(file_digest, [file for file, _, _ in stamps]))

@@ -26,7 +26,7 @@ def read_json(path: Path) -> Any:
     """Return what a JSON file holds; None where there is none, or none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 

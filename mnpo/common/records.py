@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from mnpo.common.files import read_json, write_json
+from mnpo.common.seals import read_sealed, write_sealed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +39,26 @@ class FileRecord(Record):
     FILE: ClassVar[str]
 
     def write(self, folder: Path) -> None:
-        """Write the record into its folder, whole."""
-        write_json(folder / self.FILE, self.as_dict())
+        """Write the record into its folder, whole, with its checksum."""
+        write_sealed(folder / self.FILE, self.as_dict())
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the record in a folder; None where there is none, or none of this kind."""
-        found = read_json(folder / cls.FILE)
+        """Return the record in a folder; None where there is none, one that is damaged, or none of this kind."""
+        found = read_sealed(folder / cls.FILE)
         try:
             return None if found is None else cls.from_dict(found)
         except (KeyError, TypeError, AttributeError):
             return None
+
+    @classmethod
+    def foreign(cls, folder: Path) -> bool:
+        """Tell whether the file of that name is there and holds something else."""
+        return read_sealed(folder / cls.FILE) is not None and cls.read(folder) is None
+
+    def intact(self, folder: Path) -> bool:
+        """Tell whether what the record is about still stands beside it as it was written."""
+        return True
 
 
 def _read(hint: Any, value: Any) -> Any:

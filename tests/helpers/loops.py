@@ -39,10 +39,10 @@ def in_every_stage(folder: Path, server: Server) -> dict[str, Callable[[], bool]
     """Tell by what a run has left that it is in the middle of a stage: of two iterations, one after the other."""
     first, second = folder / "iteration-1", folder / "iteration-2"
     return {
-        "sample": lambda: any(file.stat().st_size > 2000 for file in folder.glob("samples/*/*.arrows")),
+        "sample": lambda: any(file.stat().st_size > 2000 for file in folder.glob("samples/*/*.blocks")),
         "annotate": lambda: server.questions.total() > 20,
-        "score": lambda: any(file.stat().st_size > 500 for file in folder.glob("scores/*/*.arrows")),
+        "score": lambda: any(file.stat().st_size > 500 for file in folder.glob("scores/*/*.blocks")),
         "fit": lambda: (first / "fit/checkpoint-2/complete.json").exists(),
-        "evaluate": lambda: len({f.parent for f in folder.glob("samples/*/*.arrows") if f.stat().st_size > 1500}) > 1,
+        "evaluate": lambda: len({f.parent for f in folder.glob("samples/*/*.blocks") if f.stat().st_size > 1500}) > 1,
         "second fit": lambda: (second / "fit/checkpoint-2/complete.json").exists(),
     }  # fmt: skip

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mnpo.common.digests import SIZE
+from mnpo.llm.storage.store import blocks_of
+
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from mnpo.cli.main import main; main()", "llm", *arguments]
@@ -56,12 +59,10 @@ def _silently(arguments: list[str]) -> None:
 
 def entries(folder: Path) -> list[bytes]:
     """Every entry that was ever written to the stores in a folder, also those written twice: store and digest."""
+    digests = pa.schema([("digest", pa.binary(SIZE))])  # the first column, whatever the entries are
     found: list[bytes] = []
-    for file in folder.glob("*/*.arrows"):
-        try:
-            with pa.ipc.open_stream(file) as reader:
-                for batch in reader:
-                    found += [file.parent.name.encode() + digest for digest in batch.column(0).to_pylist()]
-        except (pa.ArrowInvalid, OSError):
-            pass  # where a killed process left it
+    for file in folder.glob("*/*.blocks"):
+        for block in blocks_of(file, file.parent.name):
+            batch = pa.ipc.read_record_batch(block, digests)
+            found += [file.parent.name.encode() + digest for digest in batch.column(0).to_pylist()]
     return found

@@ -33,4 +33,5 @@ def with_other_ids(folder: Path) -> Path:
     for name, other in zip(names[::2], names[1::2], strict=False):
         vocabulary[name], vocabulary[other] = vocabulary[other], vocabulary[name]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "checksums.json").unlink()  # changed on purpose
     return folder

@@ -14,6 +14,7 @@ from loops import run, run_stage, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mnpo.cli import show_llm
+from mnpo.common.seals import read_sealed
 from mnpo.llm.config import load
 from mnpo.llm.data.schema import TABLES
 from mnpo.llm.plots import FIGURE
@@ -42,7 +43,7 @@ def left(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 def test_a_run_leaves_what_its_record_says(left: Left) -> None:
     folder, record = left
-    assert json.loads((folder / "results.json").read_text()) == record.as_dict()
+    assert read_sealed(folder / "results.json") == record.as_dict()
     assert [(row.iteration, row.player) for row in record.iterations] == [(1, "policy"), (2, "policy")]
     for row in record.iterations:
         assert {"loss", "kl", "length", "model", "win_rate"} <= set(row.as_dict())
@@ -97,7 +98,7 @@ def test_records_are_frozen_and_read_back(left: Left) -> None:
         found = stage.record.read(folder / "iteration-1")
         assert found is not None, name
         assert stage.record.from_dict(found.as_dict()) == found
-        assert found.as_dict() == json.loads((folder / "iteration-1" / stage.record.FILE).read_text())
+        assert found.as_dict() == read_sealed(folder / "iteration-1" / stage.record.FILE)
     assert EncodedPairs.read(folder / "iteration-1/preferences") is not None
     assert EncodedPairs.read(folder / "iteration-1") is None
 

@@ -11,6 +11,7 @@ from harness_tasks import choosing
 from typer.testing import CliRunner
 
 from mnpo.cli.main import app
+from mnpo.common.seals import read_sealed
 from mnpo.llm.benchmarks import paper
 
 
@@ -30,7 +31,7 @@ def test_academic_benchmarks_by_command(model: Path, tmp_path: Path) -> None:
     row = found["models"][model.name]["own_choice"]
     assert (row["count"], row["metric"]) == (4, "acc")
     assert row["value"] in (0, 25, 50, 75, 100)
-    assert json.loads((tmp_path / "out" / "academic.json").read_text()) == found
+    assert read_sealed(tmp_path / "out" / "academic.json") == found
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "academic").iterdir()}
     assert run(*words) == found
     assert {file: file.stat().st_mtime_ns for file in kept} == kept

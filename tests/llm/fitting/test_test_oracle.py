@@ -12,6 +12,7 @@ from oracle_fits import fit_oracle, write_rows
 from typer.testing import CliRunner
 
 from mnpo.cli.llm import app
+from mnpo.common.seals import read_sealed
 from mnpo.cyclicity import cyclicity
 from mnpo.llm.data import made
 from mnpo.llm.fitting.words import configured
@@ -32,7 +33,7 @@ def run(tmp_path: Path, *words: str) -> dict[str, Any]:
     found: dict[str, Any] = run_stage(
         "test-oracle", configured([*words, f"output_dir={tmp_path / 'test'}"])
     ).as_dict()
-    assert json.loads((tmp_path / "test/oracle-test.json").read_text()) == found
+    assert read_sealed(tmp_path / "test/oracle-test.json") == found
     assert (tmp_path / "test/oracle-test.png").stat().st_size > 5000
     return found
 
@@ -140,7 +141,7 @@ def test_processes_share_the_questions(tmp_path: Path, base: Path) -> None:
         "--num-processes",
         "2",
     )
-    two = json.loads((tmp_path / "two/oracle-test.json").read_text())
+    two = read_sealed(tmp_path / "two/oracle-test.json")
     (alone,), (shared,) = one["tests"], two["tests"]
     for key in ("log_loss", "error"):
         assert shared["as_is"][key] == pytest.approx(alone["as_is"][key], abs=1e-5)

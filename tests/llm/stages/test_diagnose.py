@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from mnpo.common.seals import read_sealed
 from mnpo.llm.config import Config, load
 from mnpo.llm.stages.annotators import annotators
 from mnpo.llm.stages.registry import run_here
@@ -25,7 +25,7 @@ def test_a_population_is_diagnosed_and_training_finds_samples_and_answers(base: 
     assert population["cyclicity"]["mean"] > 0
     assert [one["players"] for one in found.diagnosis["equilibria"]] == [2, 3, 4, 6]
     assert 0 < found.diagnosis["disagreement"]["mean"] < 1
-    assert json.loads((tmp_path / "diagnosis.json").read_text()) == found.as_dict()
+    assert read_sealed(tmp_path / "diagnosis.json") == found.as_dict()
     assert (tmp_path / "diagnosis.png").stat().st_size
     assert bool(found.cycles) == (population["triples"]["mean"] > 0)
     assert run_here("sample", config).models[0].drawn == 0

@@ -30,7 +30,7 @@ def test_a_fit_that_was_killed_ends_with_the_same_bits(finished: Path, tmp_path:
     """SIGKILL while scoring, while fitting and while saving: the same bits, and nothing scored twice."""
     folder = tmp_path / "run"
     arguments = ["fit", "tiny", f"output_dir={folder}", "per_device_eval_batch_size=2", *SMALL]
-    kill_when(arguments, lambda: any(f.stat().st_size > 3000 for f in folder.glob("scores/*/*.arrows")))
+    kill_when(arguments, lambda: any(f.stat().st_size > 3000 for f in folder.glob("scores/*/*.blocks")))
     some = len(entries(folder / "scores"))
     kill_when(arguments, lambda: (folder / "fit/checkpoint-2/complete.json").exists())
     kill_when(arguments, lambda: (folder / "fit/checkpoint-4/complete.json").exists())

@@ -106,7 +106,7 @@ def test_scores_belong_to_content(tmp_path: Path) -> None:
     assert fingerprint(copied) == fingerprint(folder)
     moved = score(small(tmp_path, f"model_name_or_path={copied}", "max_samples=30", "eval_size=5"))
     assert moved.anchors[0].scored == 0
-    (file,) = (tmp_path / "run/scores").glob("*/*.arrows")
+    (file,) = (tmp_path / "run/scores").glob("*/*.blocks")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1  # a bit flips
     file.write_bytes(bytes(content))
@@ -121,7 +121,7 @@ def test_scores_belong_to_content(tmp_path: Path) -> None:
     assert found.scored == first.scored
     stores = sorted((tmp_path / "run/scores").iterdir())
     mine = next(s for s in stores if s != file.parent)
-    for kept in mine.glob("*.arrows"):
+    for kept in mine.glob("*.blocks"):
         kept.unlink()
     shutil.copy(file, mine)  # scores of another model under this one's name
     shutil.rmtree(tmp_path / "run/scored")
