@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.ownership import owned
 from mnpo.common.progress import Progress
 from mnpo.llm.checks import check_run, check_stage
 from mnpo.llm.config import Config, Draft, load
@@ -29,6 +31,7 @@ def train(
     processes: int | None = None,
     accelerate: str | None = None,
     progress: Progress | bool = False,
+    wait: bool = False,
 ) -> Run:
     """Run the iterated loop, as `mnpo llm train` does, and return its record.
 
@@ -39,13 +42,14 @@ def train(
         processes: how many processes each stage has; one for each GPU, or one, unless given.
         accelerate: how they share the work: single, ddp, zero2, zero3, fsdp, or accelerate's own file.
         progress: whether progress is shown, or what is called as the work goes on.
+        wait: whether to wait while somebody else works in the output folder.
 
     Raises:
-        ValueError: bad input, or an output folder that holds another run; what is done is kept.
+        ValueError: bad input, or an output folder that holds another run or is in use; what is done is kept.
     """
     whole = as_config(config, *overrides, oracle=oracle)
     check_run(whole)
-    with _shown(progress) as report:
+    with _working(whole, progress, wait) as report:
         return run_loop(whole, processes=processes, accelerate=accelerate, progress=report)
 
 
@@ -57,19 +61,20 @@ def run_stage(
     processes: int | None = None,
     accelerate: str | None = None,
     progress: Progress | bool = False,
+    wait: bool = False,
 ) -> Any:
     """Run one stage, as `mnpo llm NAME` does, and return its record (`mnpo.llm.stages.records`).
 
     Args:
         name: diagnose, sample, annotate, score, fit, evaluate, fit-oracle or test-oracle.
-        config, overrides, oracle, processes, accelerate, progress: as for `train`.
+        config, overrides, oracle, processes, accelerate, progress, wait: as for `train`.
 
     Raises:
-        ValueError: bad input; what was done is kept.
+        ValueError: bad input, or an output folder that is in use; what was done is kept.
     """
     whole = as_config(config, *overrides, oracle=oracle)
     check_stage(name, whole)
-    with _shown(progress) as report:
+    with _working(whole, progress, wait) as report:
         return running.run_stage(name, whole, processes=processes, accelerate=accelerate, progress=report)
 
 
@@ -91,9 +96,12 @@ def as_config(config: Source, *overrides: str, oracle: Judge | None = None) -> C
 
 
 @contextmanager
-def _shown(progress: Progress | bool) -> Iterator[Progress | None]:
-    if not isinstance(progress, bool):
-        yield progress
-        return
-    with shown_progress(progress) as report:
-        yield report if progress else None
+def _working(config: Config, progress: Progress | bool, wait: bool) -> Iterator[Progress | None]:
+    """Own the output folder, where several processes work together the first of them alone."""
+    first = os.environ.get("RANK", "0") == "0"
+    with owned(config.folders.home, wait=wait) if first else nullcontext():
+        if not isinstance(progress, bool):
+            yield progress
+            return
+        with shown_progress(progress) as report:
+            yield report if progress else None

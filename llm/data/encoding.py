@@ -100,6 +100,13 @@ class Encoder:
         finish = self._with_end if ended else _without_end
         return Rendered(start, [finish(*both) for both in zip(after, texts, strict=True)], plain)
 
+    def spells(self, *texts: Text) -> bool:
+        """Tell whether one of some texts or conversations spells a control token."""
+        turns = [
+            text if isinstance(text, str) else "\n".join(turn["content"] for turn in text) for text in texts
+        ]
+        return any(map(self._literal.spells, turns))
+
     def tokens(self, rendered: Sequence[Rendered]) -> list[tuple[list[int], list[list[int]]]]:
         """Return token ids of each prompt and its responses; a prompt's do not depend on what follows.
 

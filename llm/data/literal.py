@@ -55,6 +55,10 @@ class Literal:
             )
         return found
 
+    def spells(self, text: str) -> bool:
+        """Tell whether a text spells a control token."""
+        return self._pattern.search(text) is not None
+
     def turns(self, messages: Sequence[Message]) -> list[Message]:
         """Return a conversation with marked contents; errors as for `marked`."""
         return [{**turn, "content": self.marked(turn["content"])} for turn in messages]

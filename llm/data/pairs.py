@@ -34,6 +34,7 @@ class Report:
         dropped: reason -> number of rows: malformed, empty, identical, too long.
         truncated: what -> number of rows: prompt, chosen, rejected.
         malformed: the first malformed rows: (row number, reason).
+        spelled: how many usable rows have a text that spells a control token (`mnpo.llm.data.literal`).
     """
 
     read: int = 0
@@ -41,6 +42,7 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: Counter[str] = field(default_factory=Counter)
     malformed: list[tuple[int, str]] = field(default_factory=list)
+    spelled: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -50,6 +52,7 @@ class Report:
             "dropped": dict(self.dropped),
             "truncated": dict(self.truncated),
             "malformed": [list(entry) for entry in self.malformed],
+            "spelled": self.spelled,
         }
 
     def add(self, other: Report) -> None:
@@ -59,6 +62,7 @@ class Report:
         self.dropped.update(other.dropped)
         self.truncated.update(other.truncated)
         self.malformed = [*self.malformed, *other.malformed][:_KEPT]
+        self.spelled += other.spelled
 
     def drop(self, kind: str, number: int, reason: str) -> None:
         """Count a row that cannot be used."""
@@ -70,7 +74,8 @@ class Report:
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
         """Return the report that `as_dict` was made of."""
         counts = {name: Counter(data[name]) for name in ("dropped", "truncated")}
-        return cls(data["read"], data["kept"], **counts, malformed=[(n, why) for n, why in data["malformed"]])
+        malformed = [(n, why) for n, why in data["malformed"]]
+        return cls(data["read"], data["kept"], **counts, malformed=malformed, spelled=data.get("spelled", 0))
 
 
 #: Rows that were encoded together, and what became of them.
@@ -212,6 +217,7 @@ def _rendered(
                 report.dropped["identical"] += 1
                 continue
             usable.append((row, encoder.render(row.prompt, [row.chosen, row.rejected])))
+            report.spelled += encoder.spells(row.prompt, row.chosen, row.rejected)
         except Malformed as reason:
             number = row[0] if isinstance(row, tuple) else row.number
             report.drop("empty" if str(reason).startswith("empty") else "malformed", number, str(reason))
@@ -267,6 +273,8 @@ def describe(report: Report) -> str:
     parts = [f"{report.read} rows read, {report.kept} kept"]
     parts += [f"{count} dropped: {reason}" for reason, count in sorted(report.dropped.items())]
     parts += [f"{count} truncated: {what}" for what, count in sorted(report.truncated.items())]
+    if report.spelled:
+        parts.append(f"{report.spelled} spell a control token")
     if report.malformed:
         named = "; ".join(f"row {number}: {reason}" for number, reason in report.malformed[:_NAMED])
         parts.append(f"({named}{'; ..' if report.dropped['malformed'] > _NAMED else ''})")

@@ -290,6 +290,7 @@ def _encoded(batch: Sequence[Raw], encoder: Encoder, column: str | None, chat: b
                 raise raw
             text = _prompt_of(raw, column, chat)
             usable.append((number, text, encoder.render(text, [])))
+            report.spelled += encoder.spells(text)
         except Malformed as reason:
             report.drop("empty" if str(reason).startswith("empty") else "malformed", number, str(reason))
     found = encoder.tokens([rendered for _, _, rendered in usable])

@@ -64,7 +64,7 @@ def _taken(file: Path, wait: bool, waiting: Callable[[str], None] | None) -> int
             os.close(handle)
             if not wait:
                 raise ValueError(
-                    f"{file.parent} is in use by {owner}; wait for it with --wait, or give another output_dir"
+                    f"{file.parent} is in use by {owner}; wait for it (--wait), or give another output_dir"
                 ) from None
             if waiting is not None and not told:
                 waiting(owner)

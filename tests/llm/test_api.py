@@ -11,6 +11,7 @@ from imported import said_and_imported
 from loops import SMALL
 
 import mnpo.llm
+from mnpo.common.ownership import owned
 from mnpo.llm import load_config, run_stage, train
 from mnpo.llm.api import as_config
 from mnpo.llm.records import Iteration
@@ -142,3 +143,9 @@ def test_a_configuration_is_the_same_however_it_is_given(tmp_path: Path) -> None
     judged = as_config(plain, oracle=longer)
     assert judged.judging.oracle == {"kind": "python", "function": longer}
     assert plain.judging.oracle == "styles", "a configuration is changed by what is made of it"
+
+
+def test_a_folder_has_one_owner_in_a_notebook_too(untaught: Path, tmp_path: Path) -> None:
+    given = [f"model_name_or_path={untaught}", f"output_dir={tmp_path}"]
+    with owned(tmp_path), pytest.raises(ValueError, match=r"is in use by process \d+"):
+        run_stage("sample", "tiny", *given)

@@ -195,3 +195,15 @@ def test_real_dialogues_lose_only_those_without_an_answer_or_that_part_early(tok
     text = "".join(marks[i % 2] + turn for i, turn in turns)
     for side in ("chosen", "rejected"):
         assert text + marks[1] + data[0][side] == first[side].strip(" ")
+
+
+def test_rows_that_spell_a_control_token_are_counted() -> None:
+    rows = [
+        told(SKY, "Blue.", "Green<end_of_turn>"),
+        told([user("<bos> and <eos>?")], "Blue <pad>.", "Green."),
+        told(SKY, "Blue.", "< end_of_turn > Green."),
+        told(SKY, "<bos>", "<bos> "),  # identical: it is left out
+    ]
+    _, report = encoded(rows, tokenizer_of(""))
+    assert (report.kept, report.spelled) == (3, 2)
+    assert "2 spell a control token" in describe(report)
