@@ -104,7 +104,7 @@ def fit_oracle(
 def _readable(done: FittedOracle, home: Path) -> bool:
     """Tell whether what says how the oracles are read stands as it was written."""
     named = any(part.annotator is not None for part in done.parts)
-    cards = [Card.read(Path(part.model)) for part in done.parts]
+    cards = [Card.read(model) for model in done.models(home)]
     return None not in cards and (not named or Population.read(home) is not None)
 
 

@@ -482,7 +482,11 @@ class FittedOracle(FileRecord):
 
     def intact(self, folder: Path) -> bool:
         """See `FileRecord`."""
-        return all(damage(Path(part.model)) is None for part in self.parts)
+        return all(damage(model) is None for model in self.models(folder))
+
+    def models(self, folder: Path) -> list[Path]:
+        """Return the models' folders, wherever the output folder is now."""
+        return [folder / Path(part.model).relative_to(self.oracle) for part in self.parts]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,6 @@ def places(folder: Path, count: int, rng: np.random.Generator) -> Iterator[tuple
         yield file, int(rng.integers(file.stat().st_size)), int(rng.integers(8))
 
 
-@contextmanager
-def flipped(file: Path, byte: int, bit: int) -> Iterator[None]:
-    """Flip one bit of a file while the block runs."""
-    content = file.read_bytes()
-    file.write_bytes(with_bit(content, byte, bit))
-    try:
-        yield
-    finally:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-
-
 def with_bit(content: bytes, byte: int, bit: int) -> bytes:
     """Return a content with one bit flipped."""
     changed = bytearray(content)
@@ -84,7 +72,13 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-def goes_on(run: Callable[[Path], Any], folder: Path) -> tuple[str, Any]:
+def oracle_outcome(folder: Path) -> dict[str, Any]:
+    """Return what must be the same of a fitted oracle: its weights and its card."""
+    files = sorted((folder / "model").iterdir())
+    return {file.name: file_digest(file) for file in files if file.name != "checksums.json"}
+
+
+def goes_on(run: Callable[[Path], Any], folder: Path, look: Callable[[Path], Any]) -> tuple[str, Any]:
     """Run in a process of its own that may crash; return how it ended, and with what.
 
     Returns:
@@ -92,7 +86,7 @@ def goes_on(run: Callable[[Path], Any], folder: Path) -> tuple[str, Any]:
     """
     forking = multiprocessing.get_context("fork")
     ours, theirs = forking.Pipe(duplex=False)
-    process = forking.Process(target=_told, args=(run, folder, theirs))
+    process = forking.Process(target=_told, args=(run, folder, look, theirs))
     process.start()
     theirs.close()
     try:
@@ -105,22 +99,39 @@ def goes_on(run: Callable[[Path], Any], folder: Path) -> tuple[str, Any]:
     return found
 
 
-def _told(run: Callable[[Path], Any], folder: Path, line: Any) -> None:
+def _told(run: Callable[[Path], Any], folder: Path, look: Callable[[Path], Any], line: Any) -> None:
     try:
         run(folder)
-        line.send(("done", outcome(folder)))
+        line.send(("done", look(folder)))
     except (ValueError, OSError) as error:
         line.send(("refused", str(error)))
     except BaseException as error:
         line.send(("crashed", repr(error)))
 
 
-def trial(
-    run: Callable[[Path], Any], before: Path, work: Path, file: Path, byte: int, bit: int
-) -> tuple[str, Any]:
-    """Copy a folder, flip a bit of the copy and go on with it."""
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(before, work)
-    changed = work / file.relative_to(before)
-    changed.write_bytes(with_bit(file.read_bytes(), byte, bit))
-    return goes_on(run, work)
+def try_flips(
+    run: Callable[[Path], Any],
+    look: Callable[[Path], Any],
+    before: Path,
+    work: Path,
+    wanted: Any,
+    *,
+    count: int,
+    seed: int,
+) -> Counter[str]:
+    """Flip one bit after the other, each in a copy of a folder, let the work in it go on, and look at what comes out.
+
+    Returns:
+        How often it ended how, by kind of file.
+    """
+    ends: Counter[str] = Counter()
+    for file, byte, bit in places(before, count, np.random.default_rng(seed)):
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(before, work)
+        (work / file.relative_to(before)).write_bytes(with_bit(file.read_bytes(), byte, bit))
+        how, found = goes_on(run, work, look)
+        where = f"{file.relative_to(before)}, byte {byte}, bit {bit}: {found}"
+        assert how != "crashed", where
+        assert how == "refused" or found == wanted, where
+        ends[f"{how}: {kind_of(before, file)}"] += 1
+    return ends

@@ -1,5 +1,6 @@
 """Sweeps: the same table however they are run, interrupted and continued without loss or repetition."""
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
@@ -102,3 +103,17 @@ def test_bad_sweeps_are_refused(laid, tmp_path):
     (tmp_path / "mine" / "file").write_text("x")
     with pytest.raises(ValueError, match="not a sweep's folder"):
         sweep(laid, tmp_path / "mine")
+
+
+def test_a_flipped_bit_changes_no_table(tmp_path):
+    """Of any file that a sweep keeps: what is damaged is computed again."""
+    laid = cells(["rps", "random:responses=4"], ["inpo"], [2], [0.1], [0.2, 0.5], seeds=2, steps=4)
+    whole = parquet.read_table(sweep(laid, tmp_path / "s"))
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        files = sorted(file for file in (tmp_path / "s").rglob("*") if file.is_file())
+        file = files[rng.integers(len(files))]
+        content = bytearray(file.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(content)
+        assert parquet.read_table(sweep(laid, tmp_path / "s")).equals(whole)
