@@ -24,7 +24,7 @@ from mnpo.llm.runtime.progress import quiet
 from mnpo.llm.stages.running import run_stage
 
 #: Where judge prompts of our own put their parts.
-_PART = re.compile(r"--- ([^\n]*) ---\n(.*?)(?=\n--- |\Z)", re.DOTALL)
+_PART = re.compile(r"--- ([^\n]*) [0-9a-f]{16} ---\n(.*?)(?=\n--- |\Z)", re.DOTALL)
 
 
 class Rule(BaseHTTPRequestHandler):

@@ -26,7 +26,10 @@ MAX_TOKENS = 4096
 #: A mark, as version 0.1 has it: all the marks of a verdict must agree.
 _MARK = re.compile(r"\[\[([AB<>=]+)\]\]")
 _CODE = re.compile(r"```.*?```", re.DOTALL)
-_HEADER, _LIST = re.compile(r"^#{1,6}\s", re.MULTILINE), re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE)
+_HEADER, _LIST = (
+    re.compile(r"^#{1,6}\s", re.MULTILINE),
+    re.compile(r"^[^\S\n]*(?:\d+\.|[-*+])\s", re.MULTILINE),
+)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 

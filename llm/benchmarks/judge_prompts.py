@@ -16,6 +16,7 @@ import yaml
 
 from mnpo.common.digests import data_digest
 from mnpo.llm.endpoints.chat import Request
+from mnpo.llm.endpoints.fences import TOLD, fence
 
 #: What places are called in published prompts -> what they are called here.
 _PLACES = {
@@ -33,47 +34,48 @@ _CHATML = re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
 
 _RATE = """\
 Rate how well an assistant answers a request. Ask whether it does what was asked, whether it is right, and how \
-much it helps; its length is no merit.{reference}
+much it helps; its length is no merit. {told}{reference}
 
---- Request ---
+--- Request {fence} ---
 {question}
 
---- Answer ---
+--- Answer {fence} ---
 {first}
 {more}
---- End ---
+--- End {fence} ---
 
 Say in a few sentences what decides. Then end with the mark [[n]] on a line of its own, n a number from 1 \
 (useless) to 10 (could not be better)."""
 _MORE = """
---- Second request ---
+--- Second request {fence} ---
 {question_2}
 
---- Second answer: rate this one ---
+--- Second answer: rate this one {fence} ---
 {second}
 """
-_KNOWN = " Here is a right answer to compare with.\n\n--- Right answer ---\n{reference}"
-_KNOWN_2 = _KNOWN + "\n\n--- Right answer to the second request ---\n{reference_2}"
+_KNOWN = " Here is a right answer to compare with.\n\n--- Right answer {fence} ---\n{reference}"
+_KNOWN_2 = _KNOWN + "\n\n--- Right answer to the second request {fence} ---\n{reference_2}"
 _PAIR = """\
 Two assistants answered the same request. Decide which answer is better: which does what was asked, is right, and \
-helps more. Neither their order nor their length is a merit.
+helps more. Neither their order nor their length is a merit. {told}
 
---- Request ---
+--- Request {fence} ---
 {question}
 
---- Answer {a} ---
+--- Answer {a} {fence} ---
 {first}
 
---- Answer {b} ---
+--- Answer {b} {fence} ---
 {second}
 
---- End ---
+--- End {fence} ---
 
 """
 _STRENGTH = """\
 Say in a few sentences what decides. Then end with exactly one of these marks on a line of its own: [[A>>B]] if A \
 is much better, [[A>B]] if A is better, [[A=B]] for a tie, [[B>A]] if B is better, [[B>>A]] if B is much better."""
 _LETTER = "Reply with the name of the better answer alone, one letter: m or M."
+_RATE, _PAIR = (text.replace("{told}", TOLD) for text in (_RATE, _PAIR))
 _PAIR_AB = _PAIR.replace("{a}", "A").replace("{b}", "B")
 _PAIR_M = _PAIR.replace("{a}", "m").replace("{b}", "M")
 
@@ -97,17 +99,18 @@ class Template:
     single: bool
 
     def request(self, parts: Mapping[str, str], fields: Mapping[str, Any] | None = None) -> Request:
-        """Fill the places in: question, first, second, reference, and those of a second turn.
+        """Fill the places in: question, first, second, reference, those of a second turn, and fence.
 
         Raises:
             ValueError: a place that nothing is known for.
         """
         names = {name: ours for ours, all_ in (_ONE if self.single else _PLACES).items() for name in all_}
-        names |= {ours: ours for ours in _PLACES}
+        names |= {ours: ours for ours in (*_PLACES, "fence")}
+        filled = {**parts, "fence": fence(parts.values())}
 
         def fill(place: re.Match[str]) -> str:
             name = names.get(place[1])
-            return place[0] if name is None else parts.get(name, "")
+            return place[0] if name is None else filled.get(name, "")
 
         messages = [{"role": role, "content": _PLACE.sub(fill, text)} for role, text in self.messages]
         return Request([turn for turn in messages if turn["content"].strip()], fields or {})

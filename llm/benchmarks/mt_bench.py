@@ -27,7 +27,7 @@ WITH_REFERENCE = ("math", "reasoning", "coding")
 PROTOCOL = "MT-Bench: two turns, each answer rated from 1 to 10 by itself; the mean of all ratings"
 MAX_TOKENS = 1024
 LEVEL, DRAWS = 0.95, 1000
-_MARKS = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
+_MARKS = (re.compile(r"\[\[(\d+(?:\.\d*)?)\]\]"), re.compile(r"\[(\d+(?:\.\d*)?)\]"))
 
 
 class Rating(NamedTuple):

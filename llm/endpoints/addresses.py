@@ -9,8 +9,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 
 class Stopped(Exception):
@@ -58,25 +60,68 @@ def retry_after(headers: Mapping[str, str]) -> float:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError, IndexError):  # all that it raises for what is no date
             return 0.0
     return seconds if seconds > 0 else 0.0
 
 
-def checked_host(address: str) -> str:
-    """Return the host of a URL.
+@dataclass(frozen=True)
+class Address:
+    """Where an endpoint is.
 
-    Raises:
-        ValueError: no URL of an endpoint; does not repeat one that may hold a password.
+    Attributes:
+        url: up to /v1, without user and password; None for the client's default.
+        login: user and password, where the address has them.
+        secrets: what of it nobody may be told, and the passwords of proxies: as they are written, and decoded.
     """
+
+    url: str | None
+    login: tuple[str, str] | None
+    secrets: frozenset[str]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine."""
+        return self.url is not None and is_loopback(urlsplit(self.url).hostname or "")
+
+    @classmethod
+    def of(cls, given: str | None) -> Address:
+        """Take an address apart; $OPENAI_BASE_URL, or the client's default, unless given.
+
+        Raises:
+            ValueError: no URL of an endpoint; does not repeat one that may hold a password.
+        """
+        text = os.environ.get("OPENAI_BASE_URL") if given is None else given
+        proxies = _secrets_of(map(_split, urllib.request.getproxies().values()))
+        if text is None:
+            return cls(None, None, proxies)
+        url = _split(text)
+        if url is None or url.scheme not in ("http", "https") or not url.hostname or "@" in url.path:
+            found = "one with a user or password that is not percent-encoded" if "@" in text else repr(text)
+        elif url.query or url.fragment:
+            found = "one with a query"
+        else:
+            login = None
+            if url.username is not None:
+                login = unquote(url.username), unquote(url.password or "")
+            place = url._replace(netloc=url.netloc.rpartition("@")[2])
+            return cls(urlunsplit(place), login, proxies | _secrets_of([url]))
+        raise ValueError(f"base_url of a judge must be http://host:port/v1 or https://host/v1, not {found}")
+
+
+def _split(address: str) -> SplitResult | None:
+    """Take a URL apart; None for one whose host or port are none."""
     try:
         url = urlsplit(address)
-        if url.scheme in ("http", "https") and url.hostname and "@" not in url.path and url.port != 0:
-            return url.hostname
-    except ValueError:  # no port
-        pass
-    found = "one with a user or password that is not percent-encoded" if "@" in address else repr(address)
-    raise ValueError(f"base_url of a judge must be http://host:port/v1 or https://host/v1, not {found}")
+        return None if url.port == 0 else url
+    except ValueError:
+        return None
+
+
+def _secrets_of(urls: Iterable[SplitResult | None]) -> frozenset[str]:
+    """Return users and passwords of URLs, as they are written and decoded."""
+    found = {text or "" for url in urls if url is not None for text in (url.username, url.password)}
+    return frozenset({*found, *map(unquote, found)} - {""})
 
 
 #: Keys whose values are secrets, wherever they stand.

@@ -5,25 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mnpo.llm.data.formats import Message, first_line
 from mnpo.llm.endpoints.addresses import (
+    Address,
     Limiter,
     Stopped,
     api_key,
-    checked_host,
-    is_loopback,
     message_of,
     retry_after,
     sleep,
 )
+from mnpo.llm.endpoints.exchange import Arrived, Exchange, NoAnswer
 
 #: Seconds before the first repetition; doubled for each further one, up to 64 times as long.
 _BACKOFF = 1.0
@@ -34,6 +32,8 @@ _PASSING = (408, 409, 429)
 #: Words in the error of a request that an endpoint's filter stops: the request is refused, not wrong.
 _FILTERS = ("content_filter", "content_policy", "content management policy")
 _OURS = ("model", "messages", "temperature", "max_tokens", "stream")
+#: Characters from which on a key is told from a word, and taken out of what a model said too.
+_KEY = 8
 #: Not the shared generator: threads that draw from it would change what a seed gives.
 _JITTER = random.Random()
 Answer = TypeVar("Answer")
@@ -103,7 +103,7 @@ class Chat:
             max_tokens: of an answer. A model that reasons first needs thousands; None leaves it out, for
                 endpoints that call it otherwise (then `extra={"max_completion_tokens": ..}`).
             retries: how often a question is asked again, whatever went wrong.
-            timeout: seconds to connect, and seconds without a byte of the answer.
+            timeout: seconds that an answer may take, from connecting to its last byte.
             requests_per_minute: of this process, repetitions included, evenly spaced.
             concurrency: requests at a time.
             extra: further fields of the request.
@@ -139,28 +139,20 @@ class Chat:
         self._concurrency = concurrency
         self._limiter = Limiter(0.0 if requests_per_minute is None else 60 / requests_per_minute)
 
-        address = os.environ.get("OPENAI_BASE_URL") if base_url is None else base_url
-        loopback = address is not None and is_loopback(checked_host(address))
-        key = api_key(api_key_env, loopback)
-        url = urlsplit(address or "")
-        secrets = (key, url.password or "", url.username or "")
-        self._secrets = sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True)
-        try:
-            from openai import OpenAI
-        except ImportError:
-            raise ValueError(f"a {role} needs the extra: pip install 'mnpo[judge]'") from None
+        address = Address.of(base_url)
+        key = api_key(api_key_env, address.loopback)
+        self._secrets = sorted(address.secrets | ({key} - {""}), key=len, reverse=True)
         try:
             # Retries are ours alone: they count against the rate limit, they end when another question has
             # failed, and an answer without a verdict is one of them.
-            client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=0)
+            self._exchange = Exchange(address, key or "none", timeout)
+        except ModuleNotFoundError:
+            raise ValueError(f"a {role} needs the extra: pip install 'mnpo[judge]'") from None
         except Exception as error:  # a URL or a proxy of the environment that the client cannot use
             raise ValueError(
                 f"the {role} {name} cannot be reached: {self.clean(first_line(error))}"
             ) from None
-        self._create: Callable[..., Any] = client.chat.completions.with_raw_response.create
-        url = urlsplit(str(client.base_url))
-        place = (url.scheme, url.netloc.rpartition("@")[2], url.path.rstrip("/"), "", "")
-        self.url = self.clean(urlunsplit(place))
+        self.url = self.clean(self._exchange.url.rstrip("/"))
 
     def key(self) -> dict[str, Any]:
         """Return what the answers depend on; neither the API key nor a user and password of the URL."""
@@ -219,10 +211,17 @@ class Chat:
             raise failure
 
     def clean(self, text: str) -> str:
-        """Return a text without the key, and without user and password of the URL."""
+        """Return a text without the key, and without users and passwords of the URL and of proxies."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+    def _said(self, text: str) -> str:
+        """Return what a model said, as text that can be written to a file: without the key, and valid Unicode."""
+        for secret in self._secrets:
+            if len(secret) >= _KEY:
+                text = text.replace(secret, "***")
+        return text.encode("utf-8", "replace").decode()
 
     def _ask(
         self,
@@ -261,46 +260,61 @@ class Chat:
             Trouble: it may go better the next time.
             ValueError: it will not.
         """
-        import openai
-
         ours = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         body = {k: v for k, v in ours.items() if v is not None} | self.extra | dict(fields)
         absent = f"the {self._role} {self.name} at {self.url} does not answer: "
         try:
-            reply = self._create(model=self.model, messages=messages, extra_body=body)
-        except openai.APITimeoutError:
-            raise Trouble(f"{absent}nothing came within {self._timeout:g} seconds") from None
-        except openai.APIConnectionError as error:
-            cause = error.__cause__
-            detail = first_line(cause if isinstance(cause, Exception) else error)
-            raise Trouble(absent + self.clean(detail)[:200]) from None
-        except openai.APIStatusError as error:
-            status, text = error.status_code, error.response.text
-            if status == 400 and any(word in text for word in _FILTERS):
-                return Reply(self.clean(message_of(error.body, text)), refused=True)
-            said = f"status {status}, {self._quote(message_of(error.body, text))}"
-            if status not in _PASSING and status < 500:
-                raise ValueError(
-                    f"the {self._role} {self.name} at {self.url} refuses the request: {said}"
-                ) from None
-            pause = retry_after(error.response.headers)
-            if pause > _LONGEST_WAIT:
-                said += f"; it asks to wait for {pause:.0f} seconds"
-            raise Trouble(absent + said, wait=pause) from None
-        except openai.OpenAIError as error:
-            raise ValueError(absent + self._quote(first_line(error))) from None
-        text = reply.http_response.text
+            arrived = self._exchange.post(self.model, messages, body)
+        except NoAnswer as error:
+            raise Trouble(absent + self.clean(str(error))[:200]) from None
+        if arrived.status // 100 != 2:
+            return self._failed(arrived, absent)
         try:
-            choice = json.loads(text)["choices"][0]
-            content, refusal = choice["message"].get("content"), choice["message"].get("refusal")
-            said = content or refusal or ""
-            if not isinstance(said, str):
-                raise TypeError
-            reason = choice.get("finish_reason")
-            refused = (not content and bool(refusal)) or reason == "content_filter"
-            return Reply(said, reason == "length", refused, _first_token(choice.get("logprobs")))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise Trouble(f"{absent}it sent no chat completion but {self._quote(text)}") from None
+            return self._reply(json.loads(arrived.text))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise Trouble(f"{absent}it sent no chat completion but {self._quote(arrived.text)}") from None
+
+    def _reply(self, completion: Any) -> Reply:
+        """Read a chat completion; whatever it raises, it is none."""
+        choice = completion["choices"][0]
+        content, refusal = choice["message"].get("content"), choice["message"].get("refusal")
+        said = content or refusal or ""
+        if not isinstance(said, str):
+            raise TypeError
+        reason = choice.get("finish_reason")
+        refused = (not content and bool(refusal)) or reason == "content_filter"
+        tokens = _first_token(choice.get("logprobs"))
+        if tokens is not None:
+            tokens = {self._said(token): value for token, value in tokens.items()}
+        return Reply(self._said(said), reason == "length", refused, tokens)
+
+    def _failed(self, arrived: Arrived, absent: str) -> Reply:
+        """Say what a status that is no success means; a refusal by the endpoint's filter is an answer.
+
+        Raises:
+            Trouble: it may go better the next time.
+            ValueError: it will not.
+        """
+        status, text = arrived.status, arrived.text
+        try:
+            told = message_of(json.loads(text), text)
+        except (ValueError, RecursionError):
+            told = text
+        if status == 400 and any(word in text for word in _FILTERS):
+            return Reply(self._said(told), refused=True)
+        if status // 100 == 3:
+            where = self._quote(arrived.headers.get("location", "nowhere").partition("?")[0])
+            raise ValueError(
+                f"the {self._role} {self.name} at {self.url} redirects to {where}, which is not followed; "
+                "give the address itself as base_url"
+            )
+        said = f"status {status}, {self._quote(told)}"
+        if status not in _PASSING and status < 500:
+            raise ValueError(f"the {self._role} {self.name} at {self.url} refuses the request: {said}")
+        pause = retry_after(arrived.headers)
+        if pause > _LONGEST_WAIT:
+            said += f"; it asks to wait for {pause:.0f} seconds"
+        raise Trouble(absent + said, wait=pause)
 
     def _quote(self, text: str) -> str:
         """The first line of what an endpoint said, for an error message."""
@@ -332,7 +346,7 @@ def _first_token(given: Any) -> dict[str, float] | None:
         first = given["content"][0]
         listed = first.get("top_logprobs") or [first]
         found = {str(one["token"]): float(one["logprob"]) for one in listed}
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     return found if found and all(value <= 1e-6 for value in found.values()) else None
 

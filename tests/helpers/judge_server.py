@@ -28,6 +28,7 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     seconds: float = 0.0
     hangs_up: bool = False
+    raw: Callable[[socket.socket], None] | None = None
 
 
 class Seen(NamedTuple):
@@ -81,11 +82,15 @@ class Handler(BaseHTTPRequestHandler):
             server.seen.append(Seen(time.monotonic(), parts[0], self.headers["Authorization"], body))
             server.active += 1
             server.most = max(server.most, server.active)
-        assert self.path == "/v1/chat/completions"
+        assert self.path.endswith("/v1/chat/completions")  # a proxy is told the whole address
         reply = server.reply(parts, before)
         time.sleep(reply.seconds)
         with server.lock:  # before the client can have the answer and send the next request
             server.active -= 1
+        if reply.raw is not None:
+            self.close_connection = True
+            reply.raw(self.connection)
+            return
         if reply.hangs_up:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True

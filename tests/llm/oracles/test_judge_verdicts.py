@@ -125,5 +125,5 @@ def test_nobody_there(server: Server) -> None:
         with pytest.raises(ValueError, match=f"^the judge j at {url} does not answer: .*refused"):
             ask(judge_at(url, retries=2), Question("q", "a", "b"))
     server.script(q=[says("[[A]]", seconds=0.8)])
-    with pytest.raises(ValueError, match=r"does not answer: nothing came within 0\.2 seconds$"):
+    with pytest.raises(ValueError, match=r"does not answer: no whole answer came within 0\.2 seconds$"):
         ask(judge_at(server, retries=0, timeout=0.2), Question("q", "a", "b"))
