@@ -8,9 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnpo.choices import choose
+from mnpo.llm.config.parsing import parse, parse_file
 from mnpo.llm.config.whole import Config, Draft
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
@@ -36,7 +35,7 @@ def presets() -> dict[str, dict[str, Any]]:
     folder = resources.files("mnpo.llm") / "presets"
     texts = {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in folder.iterdir()}
     purposes = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
-    return {name: {"purpose": purposes[name], **yaml.safe_load(texts[name])} for name in sorted(texts)}
+    return {name: {"purpose": purposes[name], **parse(texts[name])} for name in sorted(texts)}
 
 
 def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -61,13 +60,10 @@ def _read(source: str) -> Draft:
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         choose(source, presets(), "preset (or .yaml file)")
         content = (resources.files("mnpo.llm") / "presets" / f"{source}.yaml").read_text("utf-8")
-        return Draft(yaml.safe_load(content))
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no configuration {source}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        return Draft(parse(content))
+    if not path.exists():
+        raise ValueError(f"no configuration {source}")
+    raw = parse_file(path)
     if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
         raise ValueError(f"{source} must hold keys and values")
     base = raw.pop("preset", None)

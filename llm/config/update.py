@@ -53,7 +53,9 @@ class Update(Section):
         chosen = objective(str(given.pop("name")))
         for name in given:
             choose(name, chosen.parameters, f"parameter of objective {chosen.name}")
-        return chosen, {name: coerce(value, float, f"objective.{name}") for name, value in given.items()}
+        read = {name: coerce(value, float, f"objective.{name}") for name, value in given.items()}
+        chosen.check(**read)
+        return chosen, read
 
     def the_rule(self) -> UpdateRule | None:
         """Return the update rule; None where the objective does without.

@@ -116,4 +116,5 @@ def task_of(
             )
         objective_or_name = "mnpo"
     chosen = objective(objective_or_name) if isinstance(objective_or_name, str) else objective_or_name
+    chosen.check(**(parameters or {}))
     return Task(chosen, dict(parameters or {}), rule, target)
