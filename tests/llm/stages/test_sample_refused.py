@@ -25,7 +25,7 @@ from mnpo.llm.stages.registry import run_here
         (["prompt_part=[1]"], "prompt_part must be [t, T]"),
         (["temperature=.nan"], "temperature must be a finite number"),
         (["oracle={kind: population, members: [3]}"], "a member must be a name or keys and values; found 3"),
-        (["oracle={kind: synthetic, traits: forms, wins: abc}"], "must be finite numbers"),
+        (["oracle={kind: synthetic, traits: forms, wins: abc}"], "utilities.brief must be a finite number"),
         (["oracle={kind: synthetic, traits: forms, utilities: {brief: .nan}}"], "must be finite numbers"),
         (["oracle={kind: judge, model: m, base_url: 'http://me:secret@localhost/v1'}"], "must not hold a password"),
         (["num_generations=0"], "num_generations must be at least 1; found 0"),
