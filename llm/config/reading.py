@@ -10,7 +10,7 @@ from typing import Any
 
 from mnpo.choices import choose
 from mnpo.llm.config.parsing import parse, parse_file
-from mnpo.llm.config.whole import Config, Draft
+from mnpo.llm.config.whole import Config, Draft, Place
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 
@@ -53,6 +53,16 @@ def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     for text in overrides:
         draft.read(text)
     return draft.resolved()
+
+
+def given(source: str, overrides: Sequence[str] = ()) -> set[Place]:
+    """Return the keys that a user's own file and words name, of a configuration that `load` has read; see there."""
+    draft, path = Draft(), Path(source).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        draft = Draft({name: value for name, value in parse_file(path).items() if name != "preset"})
+    for text in overrides:
+        draft.read(text)
+    return {Place(section, key) for section, values in draft.sections.items() for key in values}
 
 
 def _read(source: str) -> Draft:

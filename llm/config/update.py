@@ -51,7 +51,7 @@ class Update(Section):
                 "objective needs a name: objective=dpo, or objective.name=dpo objective.beta=0.1"
             )
         chosen = objective(str(given.pop("name")))
-        for name in given:
+        for name in given:  # before their values: what is no number is named by its key
             choose(name, chosen.parameters, f"parameter of objective {chosen.name}")
         read = {name: coerce(value, float, f"objective.{name}") for name, value in given.items()}
         chosen.check(**read)

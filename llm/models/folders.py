@@ -135,6 +135,17 @@ def base_of(adapter: Path) -> Path:
     return base
 
 
+def root_of(folder: Path) -> Path:
+    """Return the folder of the model below all adapters; a model's own.
+
+    Raises:
+        ValueError: as `base_of`.
+    """
+    while is_adapter(folder):
+        folder = base_of(folder)
+    return folder
+
+
 def _base_of(adapter: Path) -> Path:
     name = read_json_object(adapter / "adapter_config.json", _LARGEST).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:

@@ -134,8 +134,13 @@ def load_model(
     return model
 
 
-def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+def merged(base: PreTrainedModel, adapter: Path, *, fresh: bool = False) -> PreTrainedModel:
     """Return a model with an adapter merged into its weights; it is named as the adapter.
+
+    Args:
+        base: the model that it belongs to.
+        adapter: its folder.
+        fresh: whether it was trained just now, and may have changed nothing.
 
     Raises:
         ValueError: PEFT is not installed, or an adapter that does not fit: weights of its that are missing, or that
@@ -167,7 +172,7 @@ def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
             f"adapter {adapter} holds weights for which {type(base).__name__} has no place: "
             f"{named(sorted(told.unexpected_keys))}"
         )
-    _check_change(adapted, adapter)
+    _check_change(adapted, adapter, fresh)
     with reading(f"cannot merge the adapter {adapter}"):
         found: PreTrainedModel = adapted.merge_and_unload()
     for weights in found.parameters():  # PEFT has frozen those of the base model
@@ -177,7 +182,7 @@ def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     return found
 
 
-def _check_change(adapted: Any, adapter: Path) -> None:
+def _check_change(adapted: Any, adapter: Path, fresh: bool) -> None:
     """Refuse an adapter that makes numbers of no use, or the very model that it belongs to.
 
     Raises:
@@ -194,7 +199,7 @@ def _check_change(adapted: Any, adapter: Path) -> None:
     for name, one in weights.items():
         layers.setdefault(name.partition(".lora_")[0], []).append(bool(one.any()))
     plain = all(re.search(r"\.lora_(embedding_)?[AB]\b", name) for name in weights)
-    if plain and not any(map(all, layers.values())):
+    if plain and not fresh and not any(map(all, layers.values())):
         raise ValueError(
             f"adapter {adapter} changes nothing: A or B of all its layers is 0, as before training; name its base "
             "model instead"

@@ -157,6 +157,24 @@ def _check(
         )
 
 
+def check_positions(config: Any, tokens: int, what: str) -> None:
+    """Refuse texts for which a model has no positions.
+
+    Args:
+        config: of the model.
+        tokens: of the longest text.
+        what: how the line begins: the model.
+
+    Raises:
+        ValueError: says how many there are of both.
+    """
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(most, int) and 0 < most < tokens:
+        raise ValueError(
+            f"{what} has {most} positions, and texts have up to {tokens} tokens; give max_length={most} or less"
+        )
+
+
 def in_gguf(folder: Path, asked: str | None) -> dict[str, str]:
     """Return what `from_pretrained` is told where a folder's weights are in GGUF; nothing elsewhere."""
     file = folders.gguf_file(folder, asked)

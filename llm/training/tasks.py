@@ -34,8 +34,7 @@ class Task:
     target: str = "label"
 
     def __post_init__(self) -> None:
-        for name in self.parameters:
-            choose(name, self.objective.parameters, f"parameter of objective {self.objective.name}")
+        self.objective.check(**self.parameters)
         choose(self.target, TARGETS, "target")
         if (self.rule is None) == (self.objective.anchor == "rule"):
             which = "needs a rule" if self.rule is None else "takes no rule"
@@ -116,5 +115,4 @@ def task_of(
             )
         objective_or_name = "mnpo"
     chosen = objective(objective_or_name) if isinstance(objective_or_name, str) else objective_or_name
-    chosen.check(**(parameters or {}))
     return Task(chosen, dict(parameters or {}), rule, target)
