@@ -83,6 +83,7 @@ def train(
     from mnpo.llm.checks import check_run
 
     check_run(config)
+    _note(source, overrides, config)
     from mnpo.cli import show_llm
     from mnpo.llm.running import run_loop
 
@@ -135,6 +136,7 @@ def _stage_command(name: str, about: str) -> None:
         from mnpo.llm.checks import check_stage
 
         check_stage(name, config)
+        _note(source, overrides, config, stage=name)
         from mnpo.cli import show_llm
 
         found = _staged(name, config, processes, accelerate, wait)
@@ -315,6 +317,19 @@ def _load(source: str, overrides: list[str] | None, default: str | None = None) 
             raise ValueError(f"a preset or a YAML file comes before {source!r}, for example: tiny {source}")
         source, overrides = default, [source, *(overrides or [])]
     return load(source, overrides or [])
+
+
+def _note(source: str, overrides: list[str] | None, config: Config, stage: str | None = None) -> None:
+    """Say in a line each what may be meant otherwise, before the work begins."""
+    from mnpo.llm.config.reading import given, is_override
+    from mnpo.llm.idle import idle, tested
+
+    if not _first():
+        return
+    words = [source, *(overrides or [])] if is_override(source) else overrides or []
+    keys = given("tiny" if is_override(source) else source, words)
+    for note in [*idle(config, keys), *(tested(config) if stage == "evaluate" else ())]:
+        typer.echo(f"mnpo: note: {note}", err=True)
 
 
 def _show(found: Any, as_json: bool, show: Callable[[], None]) -> None:

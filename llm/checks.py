@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnpo.common.given import check_file
 from mnpo.cyclicity import check_size
 from mnpo.llm.config import Config
 from mnpo.llm.config.whole import Place, key_at
@@ -145,8 +146,20 @@ def _check_places(config: Config) -> None:
             if known.names_data:
                 _check_data(value)
     template = config.model.chat_template_path
-    if template is not None and not Path(template).expanduser().is_file():
-        raise ValueError(f"chat_template_path {template}: no such file")
+    if template is not None:
+        try:
+            check_file(Path(template).expanduser())
+        except ValueError as error:
+            raise ValueError(f"chat_template_path {error}") from None
+    _check_gguf(config)
+
+
+def _check_gguf(config: Config) -> None:
+    """Refuse a file that none of the models' folders holds; what a hub holds is not known yet."""
+    file, named = config.model.gguf_file, config.model.policies().values()
+    folders = [Path(name).expanduser() for name in named if not name.startswith(PREFIX)]
+    if file is not None and all(folder.is_dir() and not (folder / file).is_file() for folder in folders):
+        raise ValueError(f"gguf_file {file}: none of the models' folders holds it")
 
 
 def _check_model(name: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mnpo.choices import choose
+from mnpo.values import Range
 
 Tensor = Any
 
@@ -149,6 +150,22 @@ class Objective:
     smooth: bool = True
     needs: tuple[Need, ...] = ()
 
+    def check(self, **given: float) -> None:
+        """Refuse parameters out of range: all but weights and margins, which may be 0, are above 0.
+
+        Raises:
+            ValueError: an unknown parameter, or names it, what was found and what is accepted.
+        """
+        for name, value in given.items():
+            usual = choose(name, self.parameters, f"parameter of objective {self.name}")
+            vanishes = name in _MAY_VANISH or not usual
+            Range(least=0 if vanishes else None, above=None if vanishes else 0, most=_MOST).check(
+                f"{name} of objective {self.name}", value
+            )
+
+
+#: Parameters that may be 0, besides those that are 0 unless given; and how large all may be.
+_MAY_VANISH, _MOST = ("weight", "weight_w", "weight_l", "gamma", "delta"), 1e100
 
 OBJECTIVES: dict[str, Objective] = {}
 

@@ -6,21 +6,49 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 #: Whole numbers from here on are more than an array, a file or a seed can hold.
 _TOO_LARGE = 2**63
 
 
+@dataclass(frozen=True)
+class Range:
+    """The numbers that something takes.
+
+    Attributes:
+        least, most: these included.
+        above: this one not included.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a number out of range; NaN is out of every range.
+
+        Raises:
+            ValueError: names what it is for, what was found and what is accepted.
+        """
+        if self.above is not None and not value > self.above:
+            upper = "" if self.most is None else f" and at most {self.most:.15g}"
+            raise ValueError(f"{name} must be above {self.above:.15g}{upper}; found {value}")
+        if self.least is not None and not value >= self.least:
+            raise ValueError(f"{name} must be at least {self.least:.15g}; found {value}")
+        if self.most is not None and not value <= self.most:
+            raise ValueError(f"{name} must be at most {self.most:.15g}; found {value}")
+
+
 def shown(value: Any, most: int = 60) -> str:
     """Return a value as it is shown in an error: in one line, and cut where it is long."""
-    if isinstance(value, dict | list):
-        return (
-            f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-            if value
-            else repr(value)
-        )
-    text = repr(value if not isinstance(value, str) else value[: most + 1])
+    if isinstance(value, dict | list) and value:
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str) else value)
+    except (RecursionError, ValueError):  # what holds itself, and whole numbers of thousands of digits
+        return f"a {type(value).__name__}"
     return text if len(text) <= most + 2 else f"{text[:most]}…"
 
 
@@ -42,7 +70,7 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         raise ValueError(f"{key} must be below 2^63; found a number of {value.bit_length()} bits")
     for kind in kinds:
         if kind in (dict, list) and isinstance(value, kind):
-            return value
+            return _inner(value, hint, key)
         if kind is bool and isinstance(value, bool):
             return value
         if kind is int and isinstance(value, int) and not isinstance(value, bool):
@@ -50,19 +78,41 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         if kind is float and not isinstance(value, bool):
             number = value if isinstance(value, int | float) else _number(value)
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"{key} must be a finite number; found {value}")
+                raise ValueError(f"{key} must be a finite number; found {str(value)[:_SHOWN]}")
             if number is not None:
                 return number
         if kind is str and isinstance(value, str):
             return value
     if list in kinds and isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
+        return _inner([part.strip() for part in value.split(",")], hint, key)
     if str in kinds and isinstance(value, bool | int | float):
         return "no" if value is False else "yes" if value is True else str(value)
     names = {dict: "keys and values", list: "a list", bool: "true or false", int: "a whole number",
              float: "a number", str: "a text", type(None): "null"}  # fmt: skip
     wanted = " or ".join(dict.fromkeys(names.get(kind, "a text") for kind in kinds))
-    raise ValueError(f"{key} must be {wanted}; found {value!r}")
+    raise ValueError(f"{key} must be {wanted}; found {shown(value)}")
+
+
+def _inner(value: Any, hint: Any, key: str) -> Any:
+    """Return a list or a dictionary with what it holds as its annotation says."""
+    parts = (hint, *typing.get_args(hint)) if not isinstance(hint, tuple) else ()
+    held = next((typing.get_args(part) for part in parts if typing.get_origin(part) is type(value)), ())
+    if isinstance(value, list):
+        return [_one(inner, held[0] if held else Any, f"{key}[{place}]") for place, inner in enumerate(value)]
+    names, inners = held or (Any, Any)
+    return {
+        _one(name, names, f"a key of {key}"): _one(one, inners, f"{key}.{name}")
+        for name, one in value.items()
+    }
+
+
+def _one(value: Any, hint: Any, key: str) -> Any:
+    """Return what a list or a dictionary holds; where anything may be, its numbers must be finite."""
+    if hint is not Any:
+        return coerce(value, hint, key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return coerce(value, (int, float), key)
+    return _inner(value, Any, key) if type(value) in (list, dict) else value
 
 
 def _kinds(hint: Any) -> Iterator[Any]:

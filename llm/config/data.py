@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from mnpo.llm.config.keys import Section, key
 
+#: Tokens of a text at most: more than any model reads.
+LONGEST = 2**24
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Section):
@@ -22,11 +25,11 @@ class Data(Section):
     dataset_split: str | None = key(None, "its split; train unless given")
     columns: dict[str, str] = key({}, "our column: the data set's, where names differ")
     max_samples: int | None = key(None, "read at most so many rows", least=1)
-    eval_size: float = key(0, "held-out pairs: a number, or a fraction below 1", least=0)
+    eval_size: float = key(0, "held-out pairs: a number, or a fraction below 1", least=0, share=True)
     eval_dataset_name: str | None = key(None, "held-out pairs from elsewhere", names_data=True)
     eval_split: str | None = key(None, "its split")
-    max_length: int = key(2048, "tokens of prompt and response", least=2)
-    max_prompt_length: int = key(1800, "tokens of a prompt", scope="run", least=1)
+    max_length: int = key(2048, "tokens of prompt and response", least=2, most=LONGEST)
+    max_prompt_length: int = key(1800, "tokens of a prompt", scope="run", least=1, most=LONGEST)
     overlong: str = key(
         "truncate", "what happens to longer ones: truncate (prompts on the left, responses on the right) or drop",
         choices=("truncate", "drop"),
@@ -50,7 +53,9 @@ class Prompts(Section):
     prompt_part: list[int] | None = key(
         None, "[t, T]: only the t-th of T parts of the prompts", scope="iteration"
     )
-    eval_prompts: float = key(0.1, "held-out prompts: a number, or a fraction below 1", scope="run", least=0)
+    eval_prompts: float = key(
+        0.1, "held-out prompts: a number, or a fraction below 1", scope="run", least=0, share=True
+    )
     eval_prompt_dataset_name: str | None = key(
         None, "held-out prompts from elsewhere", scope="run", names_data=True
     )

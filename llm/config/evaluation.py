@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnpo.llm.config.keys import COLUMNS, Section, key
+from mnpo.llm.config.sampling import GENERATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Evaluation(Section):
         names_models=True,
     )
     eval_oracles: dict[str, Any] = key({}, "name: oracle; oracle unless given", scope="run")
-    eval_generations: int = key(1, "responses to each held-out prompt", least=1)
+    eval_generations: int = key(1, "responses to each held-out prompt", least=1, most=GENERATIONS)
     eval_gap: bool | None = key(
         None,
         "whether the duality gap is estimated: true, false, or where samples allow it and the oracle is on this "

@@ -31,7 +31,10 @@ class Judging(Section):
         None, "who judges: a name, or {kind, ..}; see docs/reference/oracles.md"
     )
     group_size: int = key(
-        1, "opponents that a response is judged against at once: 1, or n − 1 with n players", least=1
+        1,
+        "opponents that a response is judged against at once: 1, or n − 1 with n players",
+        least=1,
+        most=1000,
     )
     pairing: str = key("best-worst", f"how pairs are made: {', '.join(PAIRINGS)}", choices=PAIRINGS)
     labels: str = key("soft", f"what a pair is labelled with: {', '.join(LABELS)}", choices=LABELS)

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from mnpo.choices import choose
-from mnpo.values import coerce
+from mnpo.values import Range, coerce
 
 #: Who may set a key in a run of several iterations: "run", once for all of it; "player", also in `players` and
 #: `schedule`, for one player or from some iteration on; "iteration", the loop itself, for every iteration anew.
 Scope = Literal["run", "player", "iteration"]
+
+#: The largest number of a key that does not say another one: of what is counted, no machine has more.
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Key:
         choices: the texts that it takes; name -> meaning, where they have one.
         least, most: the numbers that it takes, these included.
         above: the numbers that it takes, this one not included.
+        share: whether it is a number of things, or below 1 a share of them.
         names_models: whether its values are models, which are compared by content.
         names_data: whether its value is data, which are compared by content where they are a file.
         free: whether it may change between two calls of the same run.
@@ -37,6 +41,7 @@ class Key:
     least: float | None = None
     most: float | None = None
     above: float | None = None
+    share: bool = False
     names_models: bool = False
     names_data: bool = False
     free: bool = False
@@ -51,13 +56,10 @@ class Key:
             return
         if self.choices:
             choose(value, dict.fromkeys(self.choices), f"value of {name}")
-        if self.least is not None and value < self.least:
-            raise ValueError(f"{name} must be at least {self.least:g}; found {value}")
-        if self.above is not None and value <= self.above:
-            upper = "" if self.most is None else f" and at most {self.most:g}"
-            raise ValueError(f"{name} must be above {self.above:g}{upper}; found {value}")
-        if self.most is not None and value > self.most:
-            raise ValueError(f"{name} must be at most {self.most:g}; found {value}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            Range(self.least, MOST if self.most is None else self.most, self.above).check(name, value)
+            if self.share and value >= 1 and value % 1:
+                raise ValueError(f"{name} must be a whole number, or a fraction below 1; found {value}")
 
 
 def key(default: Any, about: str, **known: Any) -> Any:

@@ -15,7 +15,7 @@ ALONE = "policy"
 class Loop(Section):
     """The iterations and players of mnpo llm train."""
 
-    iterations: int = key(3, "how many iterations, T", scope="run", least=1)
+    iterations: int = key(3, "how many iterations, T", scope="run", least=1, most=1000)
     first_pairs: str = key(
         "sampled", "what iteration 1 trains on: sampled pairs, or dataset, those of dataset_name", scope="run",
         choices=("sampled", "dataset"),

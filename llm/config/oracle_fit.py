@@ -45,7 +45,9 @@ class OracleFit(Section):
     attribute_weights: dict[str, Any] = key(
         {}, "how much each counts in the reward; helpfulness alone unless given, or the only one"
     )
-    embedding_pairs: int = key(4, "k: embeddings have 2k dimensions, enough for 2k + 1 responses", least=1)
+    embedding_pairs: int = key(
+        4, "k: embeddings have 2k dimensions, enough for 2k + 1 responses", least=1, most=2**14
+    )
     centring: float = key(0, "c: c·(r_w + r_l)² is added to the loss of each pair of rewards", least=0)
     pairwise_template: str | None = key(
         None, "a pairwise model's question, with {context}, {first} and {second}; RLHFlow's unless given"

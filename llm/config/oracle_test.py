@@ -18,6 +18,7 @@ class OracleTest(Section):
         6,
         "responses to one prompt of which all pairs are asked about, to look for cycles; 0 for none",
         least=0,
+        most=1000,
     )
     test_sets: int = key(200, "so many prompts at most are looked at for cycles", least=1)
     recalibrate: bool = key(

@@ -8,10 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnpo.choices import choose
-from mnpo.llm.config.whole import Config, Draft
+from mnpo.llm.config.parsing import parse, parse_file
+from mnpo.llm.config.whole import Config, Draft, Place
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 
@@ -36,7 +35,7 @@ def presets() -> dict[str, dict[str, Any]]:
     folder = resources.files("mnpo.llm") / "presets"
     texts = {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in folder.iterdir()}
     purposes = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
-    return {name: {"purpose": purposes[name], **yaml.safe_load(texts[name])} for name in sorted(texts)}
+    return {name: {"purpose": purposes[name], **parse(texts[name])} for name in sorted(texts)}
 
 
 def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -56,18 +55,25 @@ def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     return draft.resolved()
 
 
+def given(source: str, overrides: Sequence[str] = ()) -> set[Place]:
+    """Return the keys that a user's own file and words name, of a configuration that `load` has read; see there."""
+    draft, path = Draft(), Path(source).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        draft = Draft({name: value for name, value in parse_file(path).items() if name != "preset"})
+    for text in overrides:
+        draft.read(text)
+    return {Place(section, key) for section, values in draft.sections.items() for key in values}
+
+
 def _read(source: str) -> Draft:
     path = Path(source).expanduser()
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         choose(source, presets(), "preset (or .yaml file)")
         content = (resources.files("mnpo.llm") / "presets" / f"{source}.yaml").read_text("utf-8")
-        return Draft(yaml.safe_load(content))
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no configuration {source}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        return Draft(parse(content))
+    if not path.exists():
+        raise ValueError(f"no configuration {source}")
+    raw = parse_file(path)
     if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
         raise ValueError(f"{source} must hold keys and values")
     base = raw.pop("preset", None)

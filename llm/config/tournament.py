@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnpo.llm.config.keys import Section, key
+from mnpo.llm.config.sampling import GENERATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Tournament(Section):
     tournament_prompts: str = key(
         "all", "which prompts are asked: all, or the held-out ones", choices=("all", "held-out"), scope="run"
     )
-    tournament_generations: int = key(1, "responses of each player to a prompt", least=1, scope="run")
+    tournament_generations: int = key(
+        1, "responses of each player to a prompt", least=1, most=GENERATIONS, scope="run"
+    )
     against: dict[str, float] = key(
         {}, "a mixture of players, name: weight, that all are met with", scope="run"
     )
@@ -33,4 +36,6 @@ class Tournament(Section):
     meet_at_once: int = key(
         2, "players that meet at once, n: with more than 2 a third equilibrium", least=2, most=6, scope="run"
     )
-    bootstrap_draws: int = key(200, "resamples of the prompts, for intervals", least=0, scope="run")
+    bootstrap_draws: int = key(
+        200, "resamples of the prompts, for intervals", least=0, most=10**6, scope="run"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from mnpo.choices import choose, suggestion
-from mnpo.values import coerce
+from mnpo.values import Range, coerce
 
 #: Arguments that mnpo sets, and why.
 FIXED = {
@@ -39,6 +39,23 @@ FREE = (
 )  # fmt: skip
 #: Arguments that are the same for all players and iterations.
 WHOLE_RUN = ("seed",)
+_COUNT, _SEED = Range(least=1, most=2**31 - 1), Range(least=0, most=2**32 - 1)
+_FROM_0 = Range(least=0, most=2**31 - 1)
+_STEPS = Range(above=0, most=2**31 - 1)
+_MOMENT = Range(least=0, most=1 - 2**-53)
+#: The numbers that transformers' arguments take; all that take a number and can be given stand here.
+RANGES = {
+    "per_device_train_batch_size": _COUNT, "per_device_eval_batch_size": _COUNT,
+    "gradient_accumulation_steps": _COUNT, "num_train_epochs": Range(above=0, most=10**6),
+    "max_steps": Range(least=-1, most=2**31 - 1), "learning_rate": Range(least=0, most=1e6),
+    "warmup_steps": _FROM_0, "weight_decay": Range(least=0, most=1e6), "adam_beta1": _MOMENT,
+    "adam_beta2": _MOMENT, "adam_epsilon": Range(least=0, most=1), "max_grad_norm": Range(least=0, most=1e30),
+    "neftune_noise_alpha": Range(least=0, most=1e6), "torch_empty_cache_steps": _COUNT, "logging_steps": _STEPS,
+    "eval_steps": _STEPS, "eval_delay": _FROM_0, "eval_accumulation_steps": _COUNT, "save_steps": _STEPS,
+    "save_total_limit": _COUNT, "seed": _SEED, "data_seed": _SEED,
+    "dataloader_num_workers": Range(least=0, most=1024), "dataloader_prefetch_factor": _COUNT,
+    "ddp_bucket_cap_mb": _COUNT, "local_rank": Range(least=-1, most=2**16),
+}  # fmt: skip
 #: Who can be reported to, and the package that this takes.
 _REPORTERS = {
     name: name
@@ -87,6 +104,8 @@ class Training:
                 raise ValueError(f"{name} is set by mnpo: {FIXED[name]}")
             known = choose(name, arguments(), "TrainingArgument")
             values[name] = coerce(value, known.kinds, name)
+            if name in RANGES and values[name] is not None and not isinstance(values[name], str):
+                RANGES[name].check(name, values[name])
             if known.choices and isinstance(values[name], str):
                 choose(values[name], dict.fromkeys(known.choices), f"value of {name}")
         if values.get("train_sampling_strategy") == "batch_rebalance":

@@ -51,9 +51,11 @@ class Update(Section):
                 "objective needs a name: objective=dpo, or objective.name=dpo objective.beta=0.1"
             )
         chosen = objective(str(given.pop("name")))
-        for name in given:
+        for name in given:  # before their values: what is no number is named by its key
             choose(name, chosen.parameters, f"parameter of objective {chosen.name}")
-        return chosen, {name: coerce(value, float, f"objective.{name}") for name, value in given.items()}
+        read = {name: coerce(value, float, f"objective.{name}") for name, value in given.items()}
+        chosen.check(**read)
+        return chosen, read
 
     def the_rule(self) -> UpdateRule | None:
         """Return the update rule; None where the objective does without.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-import yaml
-
 from mnpo.choices import suggestion
 from mnpo.llm.config import training as transformers_own
 from mnpo.llm.config.benchmark import Benchmark
@@ -23,10 +21,12 @@ from mnpo.llm.config.loop import Loop
 from mnpo.llm.config.model import Models
 from mnpo.llm.config.oracle_fit import OracleFit
 from mnpo.llm.config.oracle_test import OracleTest
+from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.config.sampling import Sampling
 from mnpo.llm.config.tournament import Contest, Tournament
 from mnpo.llm.config.training import Compute, Training
 from mnpo.llm.config.update import Update
+from mnpo.values import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ class Draft:
                 self.set(name, copied(value))
                 continue
             if not isinstance(value, Mapping):
-                raise ValueError(f"section {name} must hold keys and values; found {value!r}")
+                raise ValueError(f"section {name} must hold keys and values; found {shown(value)}")
             for inner, found in value.items():
                 self.set(f"{name}.{inner}", copied(found))
 
@@ -176,7 +176,7 @@ class Draft:
         """
         if path in SECTIONS:
             if not isinstance(value, Mapping):
-                raise ValueError(f"section {path} must hold keys and values; found {value!r}")
+                raise ValueError(f"section {path} must hold keys and values; found {shown(value)}")
             for inner, found in value.items():
                 self.set(f"{path}.{inner}", found)
             return Place(path, "")
@@ -201,11 +201,13 @@ class Draft:
         """
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ValueError(f"expected key=value; found {text!r}")
+            raise ValueError(f"expected key=value; found {shown(text)}")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed = parse(value)
+        except NotYaml:
             parsed = value
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         self.set(name, parsed)
 
     def resolved(self) -> Config:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 
 from mnpo.common.digests import data_digest, file_digest
+from mnpo.llm.data import templates
 from mnpo.llm.data.formats import Malformed, Message, Text, first_line
 from mnpo.llm.data.literal import ALLOWED, MARK, Literal
 
@@ -144,11 +145,13 @@ class Encoder:
     def _templated(self, prompt: list[Message], responses: Sequence[Text]) -> tuple[str, list[str]]:
         if self._tokenizer.chat_template is None:
             raise ValueError("the data are conversations and the tokenizer has no chat template")
-        template = partial(self._tokenizer.apply_chat_template, tokenize=False)
+        template = partial(templates.render, self._tokenizer)
         try:
             start = template(prompt, add_generation_prompt=True)
             whole = [template([*prompt, *response]) for response in responses]
-        except (TemplateError, ValueError, TypeError) as error:
+        except templates.Unbounded:
+            raise
+        except (TemplateError, ValueError, TypeError, KeyError) as error:
             raise Malformed(f"the chat template refuses it: {first_line(error)}") from None
         if not all(text.startswith(start) for text in whole):
             raise Malformed("the chat template changes the prompt when a response follows")

@@ -204,14 +204,21 @@ def in_part(prompts: PromptList, place: Sequence[int]) -> PromptList:
     return prompts.some(range(len(prompts) * (part - 1) // parts, len(prompts) * part // parts))
 
 
+def lengths_of(prompts: Sequence[Prompt]) -> Sequence[int]:
+    """Return how many tokens each has."""
+    if isinstance(prompts, PromptList):
+        found: list[int] = prompts.lengths().tolist()
+        return found
+    return [len(prompt.ids) for prompt in prompts]
+
+
 def check_room(prompts: Sequence[Prompt], max_length: int) -> None:
     """Refuse prompts that leave no room for a response.
 
     Raises:
         ValueError: names the first.
     """
-    lengths = prompts.lengths() if isinstance(prompts, PromptList) else [len(p.ids) for p in prompts]
-    for place, length in enumerate(lengths):
+    for place, length in enumerate(lengths_of(prompts)):
         if length >= max_length:
             prompt = prompts[place]
             raise ValueError(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import BufferedIOBase
 from itertools import islice
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from mnpo.choices import choose
 from mnpo.common.digests import file_digest
+from mnpo.common.given import check_file, lines, plain_json, text_lines
 from mnpo.llm.data import made
 from mnpo.llm.data.formats import COLUMNS, SCORED, STRENGTHS, Malformed, Row, as_row, first_line
 
+#: Rows that are made on the spot at most: more would take hours to make.
+_MADE = 10**7
 #: A row as it is, with its number from 1, or what is wrong with it.
 Raw = tuple[int, Mapping[str, Any] | Malformed]
 
@@ -73,9 +73,9 @@ def raw_rows(name: str, config: str | None = None, split: str | None = None) -> 
     Raises:
         ValueError: no such data or split, or a file of an unknown kind.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     if not path.is_file() and not name.startswith(made.PREFIX):
-        return enumerate(_dataset(name, path, config, split or "train"), start=1)
+        return _numbered(name, _dataset(name, path, config, split or "train"))
     if split not in (None, "train"):
         raise ValueError(f"dataset {name} has no split {split!r}; a file is all 'train'")
     return _file(name, path) if path.is_file() else _made(name)
@@ -87,12 +87,13 @@ def content_of(name: str, config: str | None = None, split: str | None = None) -
     Raises:
         ValueError: no such data or split.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     if name.startswith(made.PREFIX) and not path.is_file():
         return [name, split]
     if path.is_file():
         return [path.suffixes[-2:], file_digest(path), split]
     if path.is_dir():
+        _check_folder(name, path)
         files = sorted(file for file in path.rglob("*") if file.is_file())
         found = [[str(file.relative_to(path)), file_digest(file)] for file in files]
         return [found, config, split]
@@ -110,43 +111,69 @@ def _made(name: str) -> Iterable[Raw]:
     if kind not in kinds or not count.isdecimal():
         known = ", ".join(f"{made.PREFIX}{kind}:<count>" for kind in kinds)
         raise ValueError(f"dataset {name}: made on the spot are {known}")
+    if len(count) > len(str(_MADE)) or int(count) > _MADE:
+        raise ValueError(f"dataset {name}: at most {_MADE} rows are made on the spot")
     return enumerate(kinds[kind](int(count)), start=1)
+
+
+def _path(name: str) -> Path:
+    """Return where a name would lie; what lies there is a file or a folder, and nothing that has no end.
+
+    Raises:
+        ValueError: a pipe or a device, or no name of a file at all.
+    """
+    try:
+        path = Path(name).expanduser()
+        if path.exists() and not path.is_dir():
+            check_file(path)
+    except (ValueError, OSError, RuntimeError) as error:  # a zero byte, a name too long, or nobody's home
+        raise ValueError(f"dataset {name}: {first_line(error)}") from None
+    return path
 
 
 def _file(name: str, path: Path) -> Iterator[Raw]:
     try:
         if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(path) as table:
-                batches = table.iter_batches(1000)
-                yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+            yield from enumerate(_parquet(path), start=1)
         elif path.suffix == ".txt":
-            with path.open(encoding="utf-8") as texts:
-                yield from enumerate(({"prompt": line.strip()} for line in texts if line.strip()), start=1)
+            stripped = (part.strip() for line in text_lines(path) for part in line.split("\r"))
+            yield from enumerate(({"prompt": line} for line in stripped if line), start=1)
         elif re.search(r"\.jsonl?(\.gz)?$", path.name):
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-                yield from _json(lines)
+            yield from _json(path)
         else:
             raise ValueError("unknown kind of file; known are .jsonl, .json (also .gz), .parquet and .txt")
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except ValueError as error:
         raise ValueError(f"dataset {name}: {first_line(error)}") from None
 
 
-def _json(lines: BufferedIOBase) -> Iterator[Raw]:
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as table:
+            for batch in table.iter_batches(1000):
+                batch.validate(full=True)  # what a damaged file says of itself is not believed
+                yield from batch.to_pylist()
+    except Exception as error:  # whatever a reader can do: pyarrow's errors have no common parent
+        raise ValueError(f"it cannot be read as Parquet: {first_line(error)}") from None
+
+
+def _json(path: Path) -> Iterator[Raw]:
     """Rows of JSONL, numbered by line, or of one array, numbered by place."""
     first = True
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines(path), start=1):
         if not line.strip():
             continue
         if first and line.lstrip().startswith(b"["):
-            yield from enumerate(map(_object, json.loads(line + lines.read())), start=1)
+            yield from enumerate(map(_object, plain_json(line)), start=1)
             return
         first = False
         try:
-            yield number, _object(json.loads(line))
-        except ValueError:
+            yield number, _object(plain_json(line))
+        except (JSONDecodeError, UnicodeDecodeError):
             yield number, Malformed("not JSON")
+        except ValueError as error:
+            yield number, Malformed(f"not JSON: {error}")
 
 
 def _object(row: Any) -> Mapping[str, Any] | Malformed:
@@ -160,10 +187,16 @@ def _dataset(name: str, path: Path, config: str | None, split: str) -> Any:
     absent = "no such file or folder"
     if not path.exists() and (name[:1] in "./~" or re.search(r"\.(jsonl?|gz|parquet)$", name)):
         raise ValueError(f"dataset {name}: {absent}")
+    if path.is_dir():
+        _check_folder(name, path)
     try:
         if not any((path / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
             return datasets.load_dataset(str(path) if path.exists() else name, config, split=split)
         saved = datasets.load_from_disk(str(path))
+        for part in saved.values() if isinstance(saved, dict) else [saved]:
+            part.data.table.validate(
+                full=True
+            )  # it is mapped: where a place is wrong, reading it would crash
     except Exception as error:  # whatever a reader or a network can do
         where = "" if path.exists() else f"{absent}, and the Hub does not give it: "
         raise ValueError(f"dataset {name}: {where}{first_line(error)}") from None
@@ -171,6 +204,24 @@ def _dataset(name: str, path: Path, config: str | None, split: str) -> Any:
     if split not in splits:
         raise ValueError(f"dataset {name} has no split {split!r}; it has {', '.join(splits)}")
     return splits[split]
+
+
+def _numbered(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Raw]:
+    try:
+        yield from enumerate(rows, start=1)
+    except Exception as error:  # whatever a reader can do, row by row
+        raise ValueError(f"dataset {name}: {first_line(error)}") from None
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder that holds what has no end.
+
+    Raises:
+        ValueError: names it.
+    """
+    for file in folder.rglob("*"):
+        if not file.is_dir() and not file.is_file() and file.exists():
+            raise ValueError(f"dataset {name}: {file} is no regular file")
 
 
 def rename(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:

@@ -12,10 +12,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from mnpo.common.files import whole_folder
 from mnpo.common.seals import damage, seal
 from mnpo.llm.config import OracleFit
+from mnpo.llm.data import templates
 from mnpo.llm.models.folders import check_weights, find, gguf_file, is_adapter
 from mnpo.llm.models.job import Job
-from mnpo.llm.models.loading import load_model, load_tokenizer
-from mnpo.llm.models.weights import DTYPES, configuration, load_whole, reason
+from mnpo.llm.models.loading import load_model, load_tokenizer, set_template
+from mnpo.llm.models.reading import reading
+from mnpo.llm.models.weights import DTYPES, configuration, load_whole
 
 #: The start, in the output folder, while the fit is not done.
 START = "start"
@@ -87,7 +89,7 @@ def _own_tokenizer(job: Job, folder: Path) -> Any:
     home = folder if named is None else find(named)
     tokenizer = load_tokenizer(home, trust_remote_code=job.model.trust_remote_code)
     if template is not None:
-        tokenizer.chat_template = Path(template).expanduser().read_text(encoding="utf-8")
+        set_template(tokenizer, Path(template).expanduser())
     return tokenizer
 
 
@@ -134,7 +136,8 @@ def _classifier(job: Job, body: Path, plain: Path, fit: OracleFit, outputs: list
 
 def _with_head(job: Job, folder: Path, count: int) -> tuple[PreTrainedModel, set[str]]:
     """Return a causal model's body with a head of so many outputs, and the names of what is not the body's."""
-    try:
+    configuration(folder, trust_remote_code=job.model.trust_remote_code)
+    with reading(f"model {folder} cannot have the head of an oracle"):
         model, told = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=count,
@@ -143,8 +146,6 @@ def _with_head(job: Job, folder: Path, count: int) -> tuple[PreTrainedModel, set
             trust_remote_code=job.model.trust_remote_code,
             output_loading_info=True,
         )
-    except Exception as error:  # whatever a reader of weights, or code that comes with a model, can do
-        raise ValueError(f"model {folder} cannot have the head of an oracle: {reason(error)}") from error
     missing = set(told["missing_keys"])
     lacking = sorted(name for name in missing if name.startswith(f"{model.base_model_prefix}."))
     if lacking:
@@ -155,7 +156,7 @@ def _with_head(job: Job, folder: Path, count: int) -> tuple[PreTrainedModel, set
 def _pad_with_no_end(model: PreTrainedModel, tokenizer: Any) -> None:
     """Give model and tokenizer a padding token that no conversation ends with."""
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    written = "" if tokenizer.chat_template is None else tokenizer.apply_chat_template(turns, tokenize=False)
+    written = "" if tokenizer.chat_template is None else templates.render(tokenizer, turns)
     rows = model.config.get_text_config().vocab_size
     special = sorted(token for token in tokenizer.added_tokens_decoder if token < rows)
     usual = [token for token in (tokenizer.pad_token_id, tokenizer.unk_token_id) if token is not None]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnpo.llm.config import Config, Draft, is_configuration, load
+from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.config.reading import is_override
 from mnpo.llm.oracles.cards import is_fitted
 from mnpo.llm.oracles.kinds import names
@@ -59,8 +58,8 @@ def _oracle(word: str) -> tuple[str, Any]:
     """Return an oracle's name and what says who it is; None for a word that is no oracle."""
     if word.startswith("{"):
         try:
-            spec = yaml.safe_load(word)
-        except yaml.YAMLError:
+            spec = parse(word)
+        except NotYaml:
             spec = None
         if not isinstance(spec, dict):
             raise ValueError(f"cannot read the oracle {word}; expected {{kind: .., ..}}")

@@ -17,7 +17,7 @@ from mnpo.llm.data.literal import ALLOWED
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.models import tiny
 from mnpo.llm.models.folders import check_policy, find, fingerprint, gguf_file
-from mnpo.llm.models.loading import check_same_tokens, check_vocabulary, load_tokenizer
+from mnpo.llm.models.loading import check_same_tokens, check_vocabulary, load_tokenizer, set_template
 from mnpo.llm.runtime.processes import Group, join
 from mnpo.llm.runtime.progress import part_of
 
@@ -93,7 +93,11 @@ class Job:
         check_vocabulary(tokenizer, policy, **options)
         setattr(tokenizer, ALLOWED, model.special_tokens_in_text == "allow")
         if model.chat_template_path is not None:
-            tokenizer.chat_template = Path(model.chat_template_path).expanduser().read_text(encoding="utf-8")
+            set_template(tokenizer, Path(model.chat_template_path).expanduser())
+        if tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"the tokenizer in {home} has no end-of-sequence token (eos_token): no response would end"
+            )
         return tokenizer
 
     def check_tokens(self, tokenizer: Any, name: str, folder: Path) -> None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from mnpo.common.digests import data_digest
-from mnpo.llm.data.formats import first_line
+from mnpo.common.given import read_text
+from mnpo.llm.data import templates
 from mnpo.llm.models.folders import (
     WEIGHTS,
     base_of,
     check_policy,
+    check_settings,
     check_weights,
     find,
     fingerprint,
     gguf_file,
     is_adapter,
 )
-from mnpo.llm.models.weights import DTYPES, configuration, in_gguf, load_whole, named, reason
+from mnpo.llm.models.reading import reading, reason
+from mnpo.llm.models.weights import DTYPES, configuration, in_gguf, load_whole, named
+
+#: Files that make a tokenizer.
+_TOKENIZERS = ("tokenizer*", "vocab*", "merges*", "spiece*", "*.model")
 
 __all__ = [
     "DTYPES",
@@ -35,10 +43,12 @@ __all__ = [
     "find",
     "fingerprint",
     "gguf_file",
+    "has_tokenizer",
     "is_adapter",
     "load_model",
     "load_tokenizer",
     "merged",
+    "set_template",
     "vocabulary_fingerprint",
 ]
 
@@ -49,15 +59,31 @@ def load_tokenizer(folder: Path, *, gguf_file: str | None = None, trust_remote_c
     Raises:
         ValueError: a folder without one.
     """
-    try:
+    check_settings(folder)
+    with reading(f"no tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, **in_gguf(folder, gguf_file)
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"no tokenizer in {folder}: {first_line(error)}") from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer("a")
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+    templates.check(tokenizer, folder)
     return tokenizer
+
+
+def set_template(tokenizer: Any, file: Path) -> None:
+    """Give a tokenizer the chat template in a file.
+
+    Raises:
+        ValueError: a file that is no template.
+    """
+    tokenizer.chat_template = read_text(file, templates.LONGEST)
+    templates.check(tokenizer, file)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder holds a tokenizer, however broken."""
+    return any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS)
 
 
 def load_model(
@@ -108,8 +134,13 @@ def load_model(
     return model
 
 
-def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+def merged(base: PreTrainedModel, adapter: Path, *, fresh: bool = False) -> PreTrainedModel:
     """Return a model with an adapter merged into its weights; it is named as the adapter.
+
+    Args:
+        base: the model that it belongs to.
+        adapter: its folder.
+        fresh: whether it was trained just now, and may have changed nothing.
 
     Raises:
         ValueError: PEFT is not installed, or an adapter that does not fit: weights of its that are missing, or that
@@ -129,6 +160,8 @@ def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
             # Loaded again for what it tells: PEFT takes an adapter of which it knows no tensor without a word.
             told = adapted.load_adapter(adapter, "default", torch_device="cpu")
     except KeyError as error:  # the name of a tensor of a layer that was trained as a whole
+        if not str(error.args[0]).startswith("base_model."):
+            raise ValueError(f"cannot load the adapter {adapter}: {reason(error)}") from error
         raise ValueError(f"adapter {adapter} lacks weights: {error.args[0]} missing") from error
     except Exception as error:  # whatever a reader of weights can do
         raise ValueError(f"cannot load the adapter {adapter}: {reason(error)}") from error
@@ -139,15 +172,38 @@ def merged(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
             f"adapter {adapter} holds weights for which {type(base).__name__} has no place: "
             f"{named(sorted(told.unexpected_keys))}"
         )
-    try:
+    _check_change(adapted, adapter, fresh)
+    with reading(f"cannot merge the adapter {adapter}"):
         found: PreTrainedModel = adapted.merge_and_unload()
-    except (AttributeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"cannot merge the adapter {adapter}: {reason(error)}") from error
     for weights in found.parameters():  # PEFT has frozen those of the base model
         weights.requires_grad_(weights.is_floating_point())
     # An adapter that is trained on this model belongs to this one, not to the base model.
     found.name_or_path = str(adapter)
     return found
+
+
+def _check_change(adapted: Any, adapter: Path, fresh: bool) -> None:
+    """Refuse an adapter that makes numbers of no use, or the very model that it belongs to.
+
+    Raises:
+        ValueError: names the adapter.
+    """
+    from peft import get_peft_model_state_dict
+
+    weights = get_peft_model_state_dict(adapted)
+    broken = [name for name, one in weights.items() if not bool(torch.isfinite(one).all())]
+    if broken:
+        raise ValueError(f"adapter {adapter} has weights that are not finite: {named(sorted(broken))}")
+    # A layer adds A·B, one of which is 0 as long as it was not trained. What else there is may change something.
+    layers: dict[str, list[bool]] = {}
+    for name, one in weights.items():
+        layers.setdefault(name.partition(".lora_")[0], []).append(bool(one.any()))
+    plain = all(re.search(r"\.lora_(embedding_)?[AB]\b", name) for name in weights)
+    if plain and not fresh and not any(map(all, layers.values())):
+        raise ValueError(
+            f"adapter {adapter} changes nothing: A or B of all its layers is 0, as before training; name its base "
+            "model instead"
+        )
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path, **options: Any) -> None:
@@ -168,7 +224,9 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path, **options
         gguf_file=options.get("gguf_file"),
         trust_remote_code=bool(options.get("trust_remote_code")),
     )
-    rows, largest = config.get_text_config().vocab_size, max(tokenizer.get_vocab().values())
+    rows, largest = config.get_text_config().vocab_size, max(tokenizer.get_vocab().values(), default=-1)
+    if largest < 0:
+        raise ValueError(f"the tokenizer of {folder} has no tokens")
     if largest >= rows:
         raise ValueError(
             f"the tokenizer does not match the model {folder}: it has ids up to {largest}, the model has {rows} "
@@ -188,10 +246,9 @@ def check_same_tokens(tokenizer: PreTrainedTokenizerBase, name: str, folder: Pat
     Raises:
         ValueError: names the model.
     """
-    try:
-        other = load_tokenizer(folder, **options)
-    except ValueError:
-        other = None
+    # In GGUF the tokenizer stands in the weights.
+    whole = has_tokenizer(folder) or bool(in_gguf(folder, options.get("gguf_file")))
+    other = load_tokenizer(folder, **options) if whole else None
     if other is not None and vocabulary_fingerprint(other) != vocabulary_fingerprint(tokenizer):
         raise ValueError(
             f"the tokenizer of the {name} model {folder} does not match the policy's; only a model of "

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from mnpo.choices import choose
-from mnpo.llm.data.formats import first_line
 from mnpo.llm.models import folders
+from mnpo.llm.models.reading import reading
 
 DTYPES = {
     "float32": torch.float32,
@@ -21,6 +21,9 @@ DTYPES = {
     "float64": torch.float64,
 }
 
+#: Weights in one byte of a file, where they are packed as closely as they can be, those that a head may add, and
+#: layers that are made at once.
+_PACKED, _HEADS, _FEW = 8, 2**24, 256
 #: Tensors that a folder may hold though the model has no place for them, since what it computes does not depend on
 #: them: tables that older versions saved (rotary frequencies, causal masks), the value head of a policy trained by
 #: PPO, layers that predict further tokens, and what a model of images and texts has besides its language model.
@@ -42,10 +45,9 @@ def configuration(folder: Path, *, gguf_file: str | None = None, trust_remote_co
         ValueError: a folder without one, or of an unknown kind of model.
     """
     gguf = in_gguf(folder, gguf_file)
-    try:
+    folders.check_settings(folder)
+    with reading(f"no configuration of a model in {folder}"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **gguf)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ValueError(f"no configuration of a model in {folder}: {first_line(error)}") from None
 
 
 def load_whole(
@@ -80,11 +82,13 @@ def load_whole(
     """
     folders.check_weights(folder)
     precision = choose(dtype, DTYPES, "dtype")
-    if attn_implementation is None:
-        config = configuration(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
-        if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None:
-            attn_implementation = "eager"
-    try:
+    config = configuration(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    if not in_gguf(folder, gguf_file):
+        _check_sizes(network, config, folder, trust_remote_code)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    if attn_implementation is None and capped:
+        attn_implementation = "eager"
+    with reading(f"cannot load the model {folder}"):
         model, found = network.from_pretrained(
             folder,
             dtype=precision,
@@ -95,13 +99,36 @@ def load_whole(
             **in_gguf(folder, gguf_file),
             **options,
         )
-    except Exception as error:  # whatever a reader of weights, or code that comes with a model, can do
-        raise ValueError(f"cannot load the model {folder}: {reason(error)}") from error
     _check(model, found, folder, head, spare)
     broken = [name for name, weights in model.named_parameters() if not bool(torch.isfinite(weights).all())]
     if broken:
         raise ValueError(f"model {folder} has weights that are not finite: {named(broken)}")
     return model
+
+
+def _check_sizes(network: Any, config: Any, folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a configuration that asks for far more weights than the files can hold: all of them would be made.
+
+    Raises:
+        ValueError: says how many.
+    """
+    tensors, size = folders.weights_on_disk(folder)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > max(tensors, _FEW):
+        raise ValueError(
+            f"model {folder}: config.json says {layers} layers (num_hidden_layers); the weights are {tensors} "
+            "tensors"
+        )
+    if trust_remote_code and getattr(config, "auto_map", None):
+        return  # what its code makes is not known before it runs
+    with reading(f"cannot build the model {folder} as its config.json says"), torch.device("meta"):
+        empty = network.from_config(config) if hasattr(network, "from_config") else network(config)
+    wanted = sum(weights.numel() for weights in empty.parameters())
+    if wanted > _PACKED * size + _HEADS:
+        raise ValueError(
+            f"model {folder}: config.json asks for {wanted} weights, the files hold {size} bytes: its sizes "
+            "(hidden_size, vocab_size, ..) are not those of the weights"
+        )
 
 
 def _check(
@@ -130,16 +157,28 @@ def _check(
         )
 
 
+def check_positions(config: Any, tokens: int, what: str) -> None:
+    """Refuse texts for which a model has no positions.
+
+    Args:
+        config: of the model.
+        tokens: of the longest text.
+        what: how the line begins: the model.
+
+    Raises:
+        ValueError: says how many there are of both.
+    """
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(most, int) and 0 < most < tokens:
+        raise ValueError(
+            f"{what} has {most} positions, and texts have up to {tokens} tokens; give max_length={most} or less"
+        )
+
+
 def in_gguf(folder: Path, asked: str | None) -> dict[str, str]:
     """Return what `from_pretrained` is told where a folder's weights are in GGUF; nothing elsewhere."""
     file = folders.gguf_file(folder, asked)
     return {} if file is None else {"gguf_file": file}
-
-
-def reason(error: Exception) -> str:
-    """Return what an error says in one line: torch puts what is wrong into the one after its heading."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) if lines and lines[0].endswith(":") else first_line(error)
 
 
 def named(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from mnpo.common.digests import bytes_digest
+from mnpo.llm.data import templates
 from mnpo.llm.data.formats import Malformed, Message, Text, asked, first_line
 from mnpo.llm.data.literal import MARK, Literal
 
@@ -51,7 +52,7 @@ def written(tokenizer: Any, messages: list[Message], *, marked: bool = False, **
         raise ValueError("the tokenizer has no chat template")
     try:
         said = messages if marked else Literal(tokenizer).turns(messages)
-        text = str(tokenizer.apply_chat_template(said, tokenize=False, **options))
+        text = templates.render(tokenizer, said, **options)
     except Malformed as error:
         raise ValueError(str(error)) from None
     except (TemplateError, ValueError, TypeError, KeyError) as error:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.endpoints.addresses import check_no_secret
 from mnpo.llm.models.folders import is_adapter
@@ -113,8 +112,8 @@ def _file(name: str, file: str) -> FilePlayer:
 
 def _braces(word: str) -> tuple[str, Any]:
     try:
-        spec = yaml.safe_load(word)
-    except yaml.YAMLError:
+        spec = parse(word)
+    except NotYaml:
         spec = None
     if not isinstance(spec, dict) or not any(spec.get(key) for key in _KEYS):
         raise ValueError(f"cannot read the player {word}; expected {{name: .., model: ..}}")

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from mnpo.common.digests import data_digest
 from mnpo.llm.config import Sampling
-from mnpo.llm.data.prompts import Prompt, check_room
+from mnpo.llm.data.prompts import Prompt, check_room, lengths_of
+from mnpo.llm.models.folders import root_of
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import vocabulary_fingerprint
+from mnpo.llm.models.weights import check_positions, configuration
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.sampling.responses import Drawing, Found, SampleStore, WantedResponses
 from mnpo.llm.sampling.samplers import ends_of, load_sampler
@@ -113,6 +115,9 @@ def responses(
         sampling.temperature, sampling.top_p, sampling.max_new_tokens or max_length, max_length, seed
     )
     trust = job.model.trust_remote_code
+    config = configuration(root_of(folder), gguf_file=job.model.gguf_file, trust_remote_code=trust)
+    longest = max(lengths_of(prompts), default=0) + drawing.longest
+    check_positions(config, min(longest, max_length), f"{name} ({folder})")
     ends = ends_of(folder, tokenizer, gguf_file=job.model.gguf_file, trust_remote_code=trust)
     key = {
         **job.computed_by(folder),

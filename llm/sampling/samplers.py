@@ -12,8 +12,11 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from mnpo.llm.data.encoding import Encoder
-from mnpo.llm.models.loading import base_of, configuration, is_adapter, load_model
+from mnpo.llm.models.folders import root_of
+from mnpo.llm.models.loading import configuration, load_model
+from mnpo.llm.models.reading import reading
 from mnpo.llm.sampling.responses import Drawing, Sampler, Wanted
+from mnpo.values import shown
 
 
 class TransformersSampler:
@@ -182,6 +185,11 @@ def end_ids(tokenizer: Any, generation_config: Any) -> list[int]:
     if last in tokenizer.all_special_ids or (last in added and added[last].special):
         found.insert(0, last)
     ends = [end for end in dict.fromkeys([*found, tokenizer.eos_token_id]) if end is not None]
+    strange = [end for end in ends if type(end) is not int or not 0 <= end < len(tokenizer)]
+    if strange:
+        raise ValueError(
+            f"the model's eos_token_id {shown(strange[0])} is no token of its tokenizer, which has {len(tokenizer)}"
+        )
     if not ends:
         raise ValueError("the policy's tokenizer has no token that ends a response")
     return ends
@@ -195,9 +203,11 @@ def ends_of(
     Raises:
         ValueError: there is none, or no model's configuration.
     """
-    home = base_of(folder) if is_adapter(folder) else folder
+    home = root_of(folder)
     if (home / "generation_config.json").is_file():
-        return end_ids(tokenizer, GenerationConfig.from_pretrained(home))
+        with reading(f"no generation_config.json that can be read in {home}"):
+            given = GenerationConfig.from_pretrained(home)
+        return end_ids(tokenizer, given)
     config = configuration(home, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
     return end_ids(tokenizer, GenerationConfig.from_model_config(config))
 

@@ -17,7 +17,7 @@ from mnpo.common.progress import Progress
 from mnpo.common.seals import seal
 from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Update
 from mnpo.llm.data.tables import open_splits
-from mnpo.llm.models.folders import base_of, is_adapter
+from mnpo.llm.models.folders import root_of
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import configuration, load_model, load_tokenizer, merged
 from mnpo.llm.runtime.memory import release
@@ -156,9 +156,7 @@ def check_adapter(job: Job, lora: dict[str, Any] | None) -> None:
     """
     if lora is None:
         return
-    folder = job.policy()
-    while is_adapter(folder):
-        folder = base_of(folder)
+    folder = root_of(job.policy())
     trust = job.model.trust_remote_code
     config = configuration(folder, gguf_file=job.model.gguf_file, trust_remote_code=trust)
     with torch.device("meta"), warnings.catch_warnings():
@@ -174,6 +172,6 @@ def _merge(job: Job, adapter: Path) -> None:
     alone = replace(job, processes=Group(0, 1, torch.device("cpu")))  # which must wait for nobody here
     with whole_folder(job.home / MODEL) as partial:
         base = load_model(alone.policy(), **job.model.loading)
-        merged(base, adapter).save_pretrained(partial)
+        merged(base, adapter, fresh=True).save_pretrained(partial)
         load_tokenizer(adapter).save_pretrained(partial)
         seal(partial)

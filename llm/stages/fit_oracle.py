@@ -355,7 +355,9 @@ class _Fitter:
         if job.processes.first:  # alone: the others wait
             if self._lora is not None:
                 with whole_folder(target) as partial:
-                    merged(starting.load(job, folder, kind), home / "adapter").save_pretrained(partial)
+                    merged(starting.load(job, folder, kind), home / "adapter", fresh=True).save_pretrained(
+                        partial
+                    )
                     load_tokenizer(home / "adapter").save_pretrained(partial)
                     seal(partial)
             record.write(home)

@@ -20,6 +20,7 @@ from mnpo.common.digests import SIZE
 from mnpo.llm.data.batches import Request, as_trees, laid_out
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_model
+from mnpo.llm.models.weights import check_positions
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.storage.store import Places, Store
@@ -81,6 +82,7 @@ def log_probs(
     mine = cut(places, job.compute.scoring_batch_size)[processes.rank :: processes.world]
     if mine:
         model = load_model(folder, **job.model.loading).to(processes.device)
+        check_positions(model.config, int(wanted.lengths[np.concatenate(mine)].max()), f"{name} ({folder})")
         attach(model, chunk=job.model.logprob_chunk, temperature=temperature)
         try:
             score(

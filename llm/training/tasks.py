@@ -34,8 +34,7 @@ class Task:
     target: str = "label"
 
     def __post_init__(self) -> None:
-        for name in self.parameters:
-            choose(name, self.objective.parameters, f"parameter of objective {self.objective.name}")
+        self.objective.check(**self.parameters)
         choose(self.target, TARGETS, "target")
         if (self.rule is None) == (self.objective.anchor == "rule"):
             which = "needs a rule" if self.rule is None else "takes no rule"

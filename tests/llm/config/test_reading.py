@@ -74,7 +74,7 @@ def test_a_mixture_of_keys_and_sections_is_one_configuration() -> None:
         (["output_dir=null"], "output_dir must be a text; found None"),
         (["output_dir=[1]"], "output_dir must be a text"),
         (["pairing=thrid"], "unknown value of pairing 'thrid'; did you mean 'third'?"),
-        (["schedule={2: {rule.eta: 1}, x: {}}"], "schedule must give keys for iterations"),
+        (["schedule={2: {rule.eta: 1}, x: {}}"], "a key of schedule must be a whole number"),
     ],
 )
 def test_bad_overrides_are_one_line(given: list[str], message: str) -> None:

@@ -83,11 +83,38 @@ def test_an_adapter_is_merged_and_everything_can_be_trained(
     torch.testing.assert_close(logits(tmp_path / "adapter"), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_an_untrained_adapter_is_its_base(tmp_path: Path, made: Any) -> None:
+def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path, made: Any) -> None:
+    """It is its base model under another name: a run that compares the two, or trains on it, is a mistake."""
     adapt(tmp_path / "adapter", made("llama"), trained=False)
-    assert torch.equal(logits(tmp_path / "adapter"), logits(made("llama")))
+    with pytest.raises(ValueError, match=r"^adapter .* changes nothing: .*; name its base model instead$"):
+        load_model(tmp_path / "adapter")
+
+
+def test_an_adapter_is_another_model_than_its_base(tmp_path: Path, made: Any) -> None:
+    adapt(tmp_path / "adapter", made("llama"))
     assert fingerprint(tmp_path / "adapter") != fingerprint(made("llama"))
     assert load_model(tmp_path / "adapter", dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_an_adapter_with_numbers_that_are_none_is_refused(tmp_path: Path, made: Any, edited: Any) -> None:
+    adapt(tmp_path / "adapter", made("llama"))
+    folder = edited(tmp_path / "adapter", lambda weights: next(iter(weights.values())).fill_(torch.nan))
+    with pytest.raises(ValueError, match=r"^adapter .* has weights that are not finite: .*lora_A.*$"):
+        load_model(folder)
+
+
+def test_adapters_that_belong_to_each_other_are_refused(tmp_path: Path, made: Any, edited: Any) -> None:
+    adapt(tmp_path / "adapter", made("llama"))
+    first = edited(tmp_path / "adapter")
+    second = edited(tmp_path / "adapter", base_model_name_or_path=str(first))
+    settings = first / "adapter_config.json"
+    for base in (first, second):
+        settings.write_text(
+            json.dumps(json.loads(settings.read_text()) | {"base_model_name_or_path": str(base)})
+        )
+        for read in (load_model, fingerprint):
+            with pytest.raises(ValueError, match=r"^adapter .*: its base .* leads back to .*$"):
+                read(first)
 
 
 @pytest.mark.parametrize(

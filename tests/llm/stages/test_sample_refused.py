@@ -26,7 +26,7 @@ from mnpo.llm.stages.registry import run_here
         (["temperature=.nan"], "temperature must be a finite number"),
         (["oracle={kind: population, members: [3]}"], "a member must be a name or keys and values; found 3"),
         (["oracle={kind: synthetic, traits: forms, wins: abc}"], "must be finite numbers"),
-        (["oracle={kind: synthetic, traits: forms, utilities: {brief: .nan}}"], "must be finite numbers"),
+        (["oracle={kind: synthetic, traits: forms, utilities: {brief: .nan}}"], "utilities.brief must be a finite number"),
         (["oracle={kind: judge, model: m, base_url: 'http://me:secret@localhost/v1'}"], "must not hold a password"),
         (["num_generations=0"], "num_generations must be at least 1; found 0"),
         (["num_generations=1"], "num_generations must be at least 2 to make pairs of kind all; found 1"),
