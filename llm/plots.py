@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnpo.common.files import whole_file
+from mnpo.common.ornaments import save_figure
 from mnpo.common.palette import MARKERS, PALETTE
 from mnpo.common.style import printable
 
@@ -30,9 +30,13 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
         record: of `mnpo.llm.loop.train`.
         folder: where the figures go.
     """
-    rows = record["iterations"]
-    if not rows:
+    if not record["iterations"]:
         return []
+    return save_figure(lambda: _figure(record), folder, FIGURE)
+
+
+def _figure(record: Mapping[str, Any]) -> Figure:
+    rows = record["iterations"]
     gaps = any(found for row in rows for found in row["gap"].values())
     count = 5 if gaps else 4
     rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
@@ -51,13 +55,7 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("win rate, 95% interval")
     figure.legend(handles=_key(record), loc="outside lower center", ncols=8, frameon=False, fontsize=8)
-    written = []
-    for ending in ("png", "svg"):
-        path = folder / f"{FIGURE}.{ending}"
-        with whole_file(path) as partial:
-            figure.savefig(partial, format=ending, dpi=150)
-        written.append(path)
-    return written
+    return figure
 
 
 def _key(record: Mapping[str, Any]) -> list[Line2D]:

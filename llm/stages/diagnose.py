@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from mnpo.common.cycles import Cycles, shortened
 from mnpo.common.diagnosis_figure import diagnosis_figure
 from mnpo.common.files import clear_partials, whole_file
+from mnpo.common.ornaments import save_figure
 from mnpo.common.progress import Progress
 from mnpo.cyclicity import check_size
 from mnpo.diagnosis import Annotator, Diagnosing
@@ -106,10 +105,10 @@ def diagnose(
             models=[drawn_record(REFERENCE, home, found)],
             oracles=[answered_record(asking) for asking in taken],
         )
-        _draw(record.diagnosis, job.home)
         with whole_file(job.home / "diagnosis.md") as partial:
-            partial.write_text(_page(record), encoding="utf-8")
+            partial.write_text(_page(record), encoding="utf-8", errors="replace")
         record.write(job.home)
+        save_figure(lambda: diagnosis_figure(record.diagnosis), job.home, "diagnosis")
         return record
 
     return job.processes.agree(write)
@@ -191,13 +190,6 @@ def _parts(names: Sequence[str], judged: Sequence[Sequence[Judged]]) -> list[Ann
 def _said(prompt: Text) -> str:
     """The last thing that was said, of messages."""
     return prompt if isinstance(prompt, str) else str(prompt[-1].get("content", as_json(prompt)))
-
-
-def _draw(diagnosis: Mapping[str, Any], folder: Path) -> None:
-    figure = diagnosis_figure(diagnosis)
-    for ending in ("png", "svg"):
-        with whole_file(folder / f"diagnosis.{ending}") as partial:
-            figure.savefig(partial, format=ending, dpi=150)
 
 
 def _page(record: Diagnosed) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.common.files import whole_file
+from mnpo.common.ornaments import save_figure
 from mnpo.common.progress import Progress
 from mnpo.common.reliability_figure import reliability_figure
 from mnpo.llm.config import ATTRIBUTES, Compute, Data, Folders, Judging, Models, OracleTest
@@ -81,8 +81,8 @@ def test_oracle(
     if job.processes.first:
         if oracle_test.recalibrate:
             _recalibrate(oracle_test.tested_oracles, tests)
-        _draw(record, job.home)
         record.write(job.home)
+        save_figure(lambda: reliability_figure(record.as_dict()["tests"]), job.home, FIGURE)
     job.processes.wait()
     return record
 
@@ -199,10 +199,3 @@ def _recalibrate(oracles: dict[str, Any], tests: Sequence[Tested]) -> None:
         if found[0].rescaled is not None:
             card = replace(card_of(folder), scale=found[0].rescaled.scale, calibrated=found[0].met.judgments)
             card.write(folder)
-
-
-def _draw(record: OracleTested, folder: Path) -> None:
-    figure = reliability_figure(record.as_dict()["tests"])
-    for ending in ("png", "svg"):
-        with whole_file(folder / f"{FIGURE}.{ending}") as partial:
-            figure.savefig(partial, format=ending, dpi=150)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from mnpo.common.files import clear_partials, whole_file, write_json
+from mnpo.common.files import clear_partials, write_json
+from mnpo.common.ornaments import save_figure
 from mnpo.common.progress import Progress
 from mnpo.common.style import printable
 from mnpo.common.tournament_figure import tournament_figures
@@ -28,6 +30,9 @@ from mnpo.llm.stages.annotate import answered_record
 from mnpo.llm.stages.records import Played, TournamentHeld
 from mnpo.meta_game import Matches, group_equilibrium, mixture_of, ranked
 from mnpo.numerics import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Numbers of a table of groups at most, M^n.
 MOST = 2_000_000
@@ -272,8 +277,13 @@ def _write(home: Path, record: TournamentHeld) -> None:
         }
         write_json(home / GAMES / f"{files[name]}.json", content)
     for name, found in record.results.items():
-        figure = tournament_figures({**found, "tau": record.tau})["tournament"]
-        figure.suptitle(printable(f"{name}, {record.prompts} prompts"), fontsize=9)
-        for ending in ("png", "svg"):
-            with whole_file(home / f"tournament-{files[name]}.{ending}") as partial:
-                figure.savefig(partial, format=ending, dpi=200)
+        title = printable(f"{name}, {record.prompts} prompts")
+        save_figure(
+            partial(_figure, {**found, "tau": record.tau}, title), home, f"tournament-{files[name]}", dpi=200
+        )
+
+
+def _figure(found: dict[str, Any], title: str) -> Figure:
+    figure = tournament_figures(found)["tournament"]
+    figure.suptitle(title, fontsize=9)
+    return figure
