@@ -96,12 +96,14 @@ def train(
 def _working(config: Config, wait: bool) -> Iterator[Progress]:
     """Own the output folder and show progress; only the first of several processes owns and shows."""
     from mnpo.common.ownership import owned
+    from mnpo.llm.runtime.leaving import follow_launcher
     from mnpo.llm.runtime.progress import progress, quiet
 
     def waiting(owner: str) -> None:
         typer.echo(f"waiting for {owner}", err=True)
 
     quiet()
+    follow_launcher()
     owner = owned(config.folders.home, wait=wait, waiting=waiting) if _first() else contextlib.nullcontext()
     with owner, progress(_first()) as report:
         yield report

@@ -11,8 +11,6 @@ import contextlib
 import gc
 import io
 import itertools
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ import torch
 
 from mnpo.choices import choose
 from mnpo.common.progress import Progress
+from mnpo.common.scratch import Scratch
 from mnpo.dynamics import run
 from mnpo.equilibria import solve
 from mnpo.gaps import nash_conv
@@ -252,14 +251,14 @@ def _effective(tables: Array) -> float:
 def _small() -> Iterator[Path]:
     """Give a folder for networks so small that several threads, and searching for garbage, would slow them down."""
     threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
-    folder = Path(tempfile.mkdtemp(prefix="mnpo-crosscheck-"))
+    scratch = Scratch()
     torch.set_num_threads(1)
     gc.freeze()  # what the libraries hold for good: each fit collects garbage several times
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # libraries print to it
-            yield folder
+            yield scratch.path
     finally:
         if not frozen:  # by the caller, who alone may undo it
             gc.unfreeze()
         torch.set_num_threads(threads)
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove()

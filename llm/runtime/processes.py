@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mnpo.llm.runtime.leaving import follow_launcher
+
 if TYPE_CHECKING:
     import torch
 
@@ -69,6 +71,7 @@ def join(use_cpu: bool = False) -> Group:
     import torch
     import torch.distributed as dist
 
+    follow_launcher()
     # accelerate would have all processes but the first hold empty weights, to be filled by FSDP.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

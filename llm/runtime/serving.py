@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
+import shutil
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
+
+from mnpo.llm.runtime.leaving import leave
 
 #: What is said: of which kind, and what.
 Report = tuple[str, Any]
@@ -62,6 +64,7 @@ def serve(begin: Callable[[], Callable[[str, str], None]]) -> int:
     try:
         line = connect()
     except OSError:  # the process that hands out the work has gone already
+        _clear()
         return 1
     orders: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(line, orders), daemon=True).start()
@@ -93,16 +96,14 @@ def _listen(line: Connection, orders: queue.SimpleQueue[tuple[str, str] | None])
     while True:
         kind, order = heard(line)
         if kind == "gone":
-            _leave()
+            _clear()
+            leave()
         if kind == "end":
             orders.put(None)
             return
         orders.put((order[0], order[1]))
 
 
-def _leave() -> NoReturn:
-    """End at once, with whatever this process started where it leads a group of its own."""
-    sys.stderr.flush()
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+def _clear() -> None:
+    """Remove the folder of the socket: the process that made it may have been killed."""
+    shutil.rmtree(Path(os.environ[SOCKET]).parent, ignore_errors=True)

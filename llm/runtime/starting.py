@@ -44,7 +44,8 @@ class Started:
         self._processes: list[subprocess.Popen[bytes]] = []
         if how.file is not None:
             asked = "" if how.asked is None else str(how.asked)
-            self._start(["mnpo.llm.runtime.starting", str(how.file), asked, module], environment)
+            scratch = str(address.parent)
+            self._start(["mnpo.llm.runtime.starting", str(how.file), asked, module, scratch], environment)
             return
         # Where the workers find each other, as under torchrun: it is open before they look for it.
         self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
@@ -99,12 +100,12 @@ class Started:
 
 
 def main() -> int:
-    """Run accelerate's launcher: `python -m mnpo.llm.runtime.starting FILE COUNT MODULE`.
+    """Run accelerate's launcher: `python -m mnpo.llm.runtime.starting FILE COUNT MODULE SCRATCH`.
 
     In a process of its own, for it changes the environment and does not return before the workers end.
     """
-    file, count, module = sys.argv[1:4]
-    given = ["--config_file", file, *(["--num_processes", count] if count else [])]
+    file, count, module, scratch = sys.argv[1:5]
+    given = ["--config_file", file, "--log_dir", scratch, *(["--num_processes", count] if count else [])]
     try:
         from accelerate.commands.launch import launch_command, launch_command_parser
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Self
 
+from mnpo.common.scratch import Scratch
 from mnpo.llm.runtime.launch import Plan
 from mnpo.llm.runtime.serving import Report, heard, tell
 from mnpo.llm.runtime.starting import Started
@@ -88,10 +87,11 @@ class _Crew:
     """Processes that are there, and what connects them with this one."""
 
     def __init__(self, how: Plan, module: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="mnpo-"))
-        if len(str(self._folder)) > _LONGEST:
-            self._folder.rmdir()
-            self._folder = Path(tempfile.mkdtemp(prefix="mnpo-", dir="/tmp"))
+        self._scratch = Scratch()
+        if len(str(self._scratch.path)) > _LONGEST:
+            self._scratch.remove()
+            self._scratch = Scratch(Path("/tmp"))
+        self._folder = self._scratch.path
         self._count = how.count
         self._lines: list[Connection] = []
         self._pieces = 0
@@ -135,7 +135,7 @@ class _Crew:
 
     def _clear(self) -> None:
         self._server.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
     def _tell(self, kind: str, message: list[str] | None) -> None:
         for line in self._lines:

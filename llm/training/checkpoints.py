@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from mnpo.common.files import follow_umask
 from mnpo.common.seals import damage, seal
 
 #: The seal of a checkpoint, written last.
@@ -15,6 +16,7 @@ COMPLETE = "complete.json"
 
 def mark_whole(checkpoint: Path, step: int) -> None:
     """Say that a checkpoint has all its files, and what they hold."""
+    follow_umask(checkpoint)
     seal(checkpoint, COMPLETE, step=step)
 
 

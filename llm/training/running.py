@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from mnpo.common.files import follow_umask
 from mnpo.common.progress import Progress
 from mnpo.common.seals import seal
 from mnpo.llm.models.folders import check_weights
@@ -36,6 +37,7 @@ def save(trainer: ResumableTrainer, target: Path, first: bool) -> None:
         check_weights(partial)
         shutil.rmtree(target, ignore_errors=True)
         (partial / "training_args.bin").unlink(missing_ok=True)
+        follow_umask(partial)
         seal(partial)
         partial.rename(target)
     trainer.accelerator.wait_for_everyone()

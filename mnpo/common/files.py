@@ -71,7 +71,7 @@ def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(**_beside(path, "partial")))
     try:
         yield partial
-        partial.chmod(0o777 & ~umask())
+        follow_umask(partial)
         if path.exists() and keep:
             shutil.rmtree(partial)
         elif path.exists():
@@ -87,6 +87,14 @@ def clear_partials(folder: Path) -> None:
     """Remove what a killed process left half-written in a folder."""
     for left in [*folder.glob(".*.partial"), *folder.glob(".*.old")]:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def follow_umask(folder: Path) -> None:
+    """Give a folder, and all in it, the permissions of new files: libraries leave some for their owner only."""
+    mask = umask()
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o777 | (0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def umask() -> int:

@@ -48,8 +48,11 @@ def test_a_failure_leaves_the_old_file(tmp_path):
 def test_new_files_and_folders_have_the_permissions_of_the_umask(tmp_path, mask):
     with whole_file(tmp_path / "f") as partial:
         partial.write_text("x")
-    with whole_folder(tmp_path / "d"):
-        pass
+    with whole_folder(tmp_path / "d") as partial:
+        (partial / "deep").mkdir(0o700)
+        (partial / "deep" / "f").touch(0o600)  # as libraries make some
+    assert stat.S_IMODE((tmp_path / "d" / "deep").stat().st_mode) == 0o777 & ~mask
+    assert stat.S_IMODE((tmp_path / "d" / "deep" / "f").stat().st_mode) == 0o666 & ~mask
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o666 & ~mask
     assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o777 & ~mask
     assert files.umask() == mask

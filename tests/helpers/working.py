@@ -1,4 +1,7 @@
-"""A worker without models, `python -m working`: it notes who it is and does what its configuration says."""
+"""A worker without models, `python -m working`: it notes who it is and does what its configuration says.
+
+With `follow`, a process of a user's own launcher, as it runs a whole command.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mnpo.llm.runtime.leaving import follow_launcher
 from mnpo.llm.runtime.serving import serve
 
 
@@ -40,4 +44,9 @@ def run(name: str, file: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["follow"]:
+        follow_launcher()
+        work = Path(os.environ["WORKING"]) / "work.json"
+        work.write_text('{"0": "slow", "1": "slow"}')
+        run("alone", str(work))
     sys.exit(serve(begin))

@@ -132,15 +132,45 @@ def test_processes_that_cannot_start_are_told_of(
 
 @pytest.mark.parametrize("kind", ["own", "accelerate"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_no_process_is_left_where_the_command_is_killed(
-    number: signal.Signals, kind: str, noted: Callable[[], dict[str, list[int]]], shared: Path
+def test_nothing_is_left_where_the_command_is_killed(
+    number: signal.Signals,
+    kind: str,
+    noted: Callable[[], dict[str, list[int]]],
+    shared: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By SIGKILL and by Ctrl-C: the workers go, and whatever they started."""
+    """By SIGKILL and by Ctrl-C: the workers go, whatever they started, and their scratch folder."""
+    home = tmp_path_factory.mktemp("t")  # a short name, for it is a socket's
+    monkeypatch.setenv("TMPDIR", str(home))
     given = [] if kind == "own" else [str(shared)]
     parent = subprocess.Popen([sys.executable, "-c", PARENT, *given], stderr=subprocess.DEVNULL)
     while len(noted()) < 2:
         assert parent.poll() is None
         time.sleep(0.02)
+    assert len(list(home.glob("mnpo-*"))) == 1
     parent.send_signal(number)
     parent.wait(20)
+    assert gone(noted())
+    assert [path.name for path in home.iterdir() if path.name.startswith(("mnpo-", "torchelastic"))] == []
+
+
+@pytest.mark.parametrize("victim", ["launcher", "torchrun"])
+def test_no_process_outlives_a_launcher_that_is_killed(
+    victim: str, noted: Callable[[], dict[str, list[int]]], shared: Path
+) -> None:
+    """Accelerate's, which the command started, and a user's own torchrun."""
+    if victim == "torchrun":
+        command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "working", "follow"]
+    else:
+        command = ["-c", PARENT, str(shared)]
+    started = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
+    while len(noted()) < 2:
+        assert started.poll() is None
+        time.sleep(0.02)
+    pid = started.pid
+    if victim == "launcher":
+        (pid,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(pid), signal.SIGKILL)
+    started.wait(20)
     assert gone(noted())
