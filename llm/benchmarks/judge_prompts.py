@@ -5,16 +5,15 @@ Whose words they are stands beside every number: a judge that is asked otherwise
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnpo.common.digests import data_digest
+from mnpo.common.given import plain_json, read_text, text_lines
+from mnpo.llm.config.parsing import parse_file
 from mnpo.llm.endpoints.chat import Request
 from mnpo.llm.endpoints.fences import TOLD, fence
 
@@ -99,13 +98,8 @@ class Template:
     single: bool
 
     def request(self, parts: Mapping[str, str], fields: Mapping[str, Any] | None = None) -> Request:
-        """Fill the places in: question, first, second, reference, those of a second turn, and fence.
-
-        Raises:
-            ValueError: a place that nothing is known for.
-        """
-        names = {name: ours for ours, all_ in (_ONE if self.single else _PLACES).items() for name in all_}
-        names |= {ours: ours for ours in (*_PLACES, "fence")}
+        """Fill the places in: question, first, second, reference, those of a second turn, and fence."""
+        names = self._names()
         filled = {**parts, "fence": fence(parts.values())}
 
         def fill(place: re.Match[str]) -> str:
@@ -114,6 +108,16 @@ class Template:
 
         messages = [{"role": role, "content": _PLACE.sub(fill, text)} for role, text in self.messages]
         return Request([turn for turn in messages if turn["content"].strip()], fields or {})
+
+    def shows(self, part: str) -> bool:
+        """Tell whether it has a place for something."""
+        names = self._names()
+        return any(names.get(place) == part for _, text in self.messages for place in _PLACE.findall(text))
+
+    def _names(self) -> dict[str, str]:
+        """What places are called in it -> what they are called here."""
+        names = {name: ours for ours, all_ in (_ONE if self.single else _PLACES).items() for name in all_}
+        return names | {ours: ours for ours in (*_PLACES, "fence")}
 
 
 class JudgePrompts:
@@ -141,20 +145,21 @@ class JudgePrompts:
         if file is not None:
             path = Path(file).expanduser()
             try:
-                text = path.read_text(encoding="utf-8")
-                read = {row.get("name", suite): self._template(row) for row in _rows(path, text)}
-            except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ValueError(f"judge prompts {file}: {reason}") from None
-            self._known = read
-            self.whose = f"{path.name} ({data_digest(text)[:8]})"
+                self._known = {
+                    name or suite: Template(messages, self._single) for name, messages in _read(path)
+                }
+            except ValueError as error:
+                raise ValueError(f"judge prompts {file}: {error}") from None
+            self.whose = f"{path.name} ({data_digest(read_text(path))[:8]})"
+        if len(self._known) == 1 and not self._single:
+            self._known = dict.fromkeys([suite], *self._known.values())
         for name in self.names():
             if name not in self._known:
-                if len(self._known) == 1 and not self._single:
-                    self._known = {suite: next(iter(self._known.values()))}
-                    continue
+                named = ", ".join(self._known) or "none at all"
+                raise ValueError(f"judge prompts {file}: none is called {name}; there are {named}")
+            if not self._known[name].shows("first" if self._single else "second"):
                 raise ValueError(
-                    f"judge prompts {file}: none is called {name}; there are {', '.join(self._known)}"
+                    f"judge prompts {file}: {name} has no place for an answer, such as {{answer}} or {{answer_b}}"
                 )
 
     def names(self) -> list[str]:
@@ -164,24 +169,30 @@ class JudgePrompts:
     def __getitem__(self, name: str) -> Template:
         return self._known[name]
 
-    def _template(self, row: Mapping[str, Any]) -> Template:
-        if "messages" in row:
-            return Template(tuple(row["messages"]), self._single)
-        given = row["prompt_template"]
-        text = given[0] if isinstance(given, list) else given
-        system = row.get("system_prompt") or ""
-        if not isinstance(text, str) or not isinstance(system, str):
-            raise ValueError("system_prompt and prompt_template must be texts")
-        return Template((("system", system), ("user", text)), self._single)
 
+def _read(path: Path) -> Iterator[tuple[str | None, tuple[tuple[str, str], ...]]]:
+    """Yield the prompts of a file: what each is called, if it is said, and its messages.
 
-def _rows(path: Path, text: str) -> list[Mapping[str, Any]]:
+    Raises:
+        ValueError: a file of another format.
+    """
     if path.suffix == ".txt":
-        turns = [(role, content.strip()) for role, content in _CHATML.findall(text)]
-        return [{"messages": turns or [("user", text.strip())]}]
+        text = read_text(path)
+        turns = tuple((role, content.strip()) for role, content in _CHATML.findall(text))
+        yield None, turns or (("user", text.strip()),)
+        return
     if path.suffix in (".yaml", ".yml"):
-        return [yaml.safe_load(text)]
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    found = json.loads(text)
-    return found if isinstance(found, list) else [found]
+        found = [parse_file(path)]
+    elif path.suffix == ".jsonl":
+        found = [plain_json(line) for line in text_lines(path) if line.strip()]
+    else:
+        found = plain_json(read_text(path))
+        found = found if isinstance(found, list) else [found]
+    for row in found:
+        if not isinstance(row, Mapping):
+            raise ValueError("it must hold objects with prompt_template")
+        name, given, system = row.get("name"), row.get("prompt_template"), row.get("system_prompt") or ""
+        asked: Any = given[0] if isinstance(given, list) and given else given
+        if not all(isinstance(one, str) for one in (name or "", asked, system)):
+            raise ValueError("prompt_template, and if they are there name and system_prompt, must be texts")
+        yield name, (("system", system), ("user", asked))

@@ -152,8 +152,8 @@ def check_no_secret(spec: object, who: str) -> None:
         for value in spec:
             check_no_secret(value, who)
     elif isinstance(spec, str) and "://" in spec:
-        url = urlsplit(spec)
-        if "@" in url.netloc or url.query:
+        url = _split(spec)
+        if url is not None and ("@" in url.netloc or url.query):
             raise ValueError(
                 f"{who}: a URL must not hold a password or a query, which would stand in the run's files; give the "
                 "key in the environment, under the name in api_key_env"

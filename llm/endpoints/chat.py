@@ -29,6 +29,8 @@ _BACKOFF = 1.0
 _LONGEST_WAIT = 120.0
 #: Statuses besides 5xx after which the same request may succeed.
 _PASSING = (408, 409, 429)
+#: Requests at a time, each with a thread of its own, and the fewest in a minute.
+_MOST_AT_ONCE, _SLOWEST = 1000, 0.001
 #: Words in the error of a request that an endpoint's filter stops: the request is refused, not wrong.
 _FILTERS = ("content_filter", "content_policy", "content management policy")
 _OURS = ("model", "messages", "temperature", "max_tokens", "stream")
@@ -114,17 +116,19 @@ class Chat:
         """
         self._role = role
         for label, text in (("name", name), ("model", model), ("api_key_env", api_key_env)):
-            self._check(isinstance(text, str) and text != "", label, text, "a name")
+            good = isinstance(text, str) and text != "" and text.isprintable()
+            self._check(good, label, text, "a name")
         given = base_url is None or isinstance(base_url, str)
         self._check(given, "base_url", base_url, "a text, or none")
         self._check_whole("retries", retries, least=0)
-        self._check_whole("concurrency", concurrency, least=1)
+        self._check_whole("concurrency", concurrency, least=1, most=_MOST_AT_ONCE)
         if max_tokens is not None:
             self._check_whole("max_tokens", max_tokens, least=1)
         self._check(_is_number(timeout) and timeout > 0, "timeout", timeout, "a number of seconds above 0")
         if requests_per_minute is not None:
-            good = _is_number(requests_per_minute) and requests_per_minute > 0
-            self._check(good, "requests_per_minute", requests_per_minute, "a number above 0, or none")
+            good = _is_number(requests_per_minute) and requests_per_minute >= _SLOWEST
+            accepted = f"a number, at least {_SLOWEST:g}, or none"
+            self._check(good, "requests_per_minute", requests_per_minute, accepted)
         if temperature is not None:
             good = _is_number(temperature) and temperature >= 0
             self._check(good, "temperature", temperature, "a number, at least 0, or none")
@@ -324,9 +328,9 @@ class Chat:
         if not good:
             raise ValueError(f"{name} of a {self._role} must be {accepted}, not {value!r}")
 
-    def _check_whole(self, name: str, value: object, least: int) -> None:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        self._check(good, name, value, f"a whole number, at least {least}")
+    def _check_whole(self, name: str, value: object, least: int, most: int = 10**9) -> None:
+        good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        self._check(good, name, value, f"a whole number, at least {least} and at most {most}")
 
     def _plain(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         for name in _OURS:
@@ -335,7 +339,8 @@ class Chat:
                     f"extra of a {self._role} may hold none of {', '.join(_OURS)}; it holds {name!r}"
                 )
         try:
-            return dict(json.loads(json.dumps(extra, allow_nan=False)))
+            text = json.dumps(extra, allow_nan=False, ensure_ascii=False)
+            return dict(json.loads(text.encode()))
         except (TypeError, ValueError) as error:
             raise ValueError(f"extra of a {self._role} must be plain data: {first_line(error)}") from None
 

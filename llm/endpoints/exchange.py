@@ -105,7 +105,7 @@ async def _looked_at(response: Any) -> None:
     """
     packed = response.headers.get("content-encoding", "identity")
     if packed != "identity":
-        raise NoAnswer(f"its answer is compressed ({packed[:20]}), which was not asked for")
+        raise NoAnswer(f"its answer is compressed ({packed[:20]!r}), which was not asked for")
     if not response.is_success:
         raise _Status(Arrived(response.status_code, response.headers, await _text(response.aiter_raw())))
 

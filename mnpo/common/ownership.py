@@ -36,7 +36,7 @@ def owned(
         ValueError: somebody else owns it; says who.
         OSError: the folder cannot be made.
     """
-    made = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     handle = _taken(folder / LOCK, wait, waiting)
     try:
         yield
@@ -44,9 +44,9 @@ def owned(
         if handle is not None:
             (folder / LOCK).unlink(missing_ok=True)  # while it is held: whoever waits looks at the new one
             os.close(handle)
-        if made:
-            with contextlib.suppress(OSError):  # not empty
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # not empty
+            for path in made:
+                path.rmdir()
 
 
 def _taken(file: Path, wait: bool, waiting: Callable[[str], None] | None) -> int | None:

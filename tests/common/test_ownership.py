@@ -45,7 +45,7 @@ def test_a_second_is_told_who_it_is_and_can_wait(tmp_path: Path) -> None:
             assert (folder / LOCK).is_file()
         assert len(told) == 1
     assert list(folder.iterdir()) == []
-    with owned(tmp_path / "new"):
+    with owned(tmp_path / "new" / "deep"):
         pass
     assert not (tmp_path / "new").exists()  # nothing was written, so nothing stays
 

@@ -76,8 +76,11 @@ def test_password_of_the_address_is_told_nobody(server: Server) -> None:
         ({"template": "{prompt} {first} or not?"}, "template of a judge lacks {second}"),
         ({"extra": {"stream": True}}, "extra of a judge may hold none of .*; it holds 'stream'"),
         ({"extra": {"stop": {1}}}, "extra of a judge must be plain data"),
-        ({"retries": -1}, "retries of a judge must be a whole number, at least 0, not -1"),
-        ({"concurrency": "8"}, "concurrency of a judge must be a whole number, at least 1, not '8'"),
+        ({"retries": -1}, "retries of a judge must be a whole number, at least 0 .*, not -1"),
+        (
+            {"concurrency": "8"},
+            "concurrency of a judge must be a whole number, at least 1 and at most 1000, not '8'",
+        ),
         ({"timeout": 0}, "timeout of a judge must be .* above 0, not 0"),
         ({"requests_per_minute": float("nan")}, "requests_per_minute of a judge must be .* not nan"),
         ({"temperature": -1}, "temperature of a judge must be"),
