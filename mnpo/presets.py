@@ -104,6 +104,8 @@ def make_rule(name: str, **options: Any) -> UpdateRule | RegretMatchingPlus:
     for option, taken in preset.options.items():
         if taken.default is REQUIRED and option not in known:
             raise ValueError(f"rule {name} needs {option}")
+        if taken.kind is int and option in known:
+            taken.check(known[option], option)
     built: UpdateRule | RegretMatchingPlus = preset.build(**known)
     return built
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mnpo.choices import suggestion
@@ -44,4 +45,4 @@ def takes_seed(text: str) -> bool:
 
 
 def _in_catalogue(text: str) -> bool:
-    return text.partition(":")[0] in CATALOGUE and not Path(text).exists()
+    return text.partition(":")[0] in CATALOGUE and not os.path.exists(text)
