@@ -13,7 +13,7 @@ import numpy as np
 
 from mnpo.choices import choose
 from mnpo.games import Game
-from mnpo.numerics import Array, mean_of_others
+from mnpo.numerics import Array, check_memory, mean_of_others
 from mnpo.rules import LABEL_GAP
 
 #: How pairs can be drawn, and what is learnt from them (docs/concepts.md, (11) and (12)). "Right": the targets are
@@ -58,6 +58,7 @@ class Sampled:
         matrices = game.player_matrices()
         if matrices is None:
             raise ValueError("sampled feedback needs pairwise payoffs (pairwise oracles, or two players)")
+        check_memory((4, *behaviour.shape, self.samples), "the sampled pairs")
         wins = np.broadcast_to(matrices, (*behaviour.shape, behaviour.shape[-1]))
         if self.pairs == "best-worst":
             first, second = self._best_and_worst(wins, behaviour)

@@ -20,7 +20,7 @@ from mnpo.values import shown
 _CLASS = r"([0-9]+|\{\s*[0-9]+(\s*,\s*[0-9]+)*\s*\})"
 _ORDER = re.compile(rf"\s*[0-9]+\s*:\s*({_CLASS}(\s*,\s*{_CLASS})*)?\s*,?\s*")
 _COUNT = re.compile(r"# (NUMBER (?:ALTERNATIVES|VOTERS|UNIQUE ORDERS)):?(.*)", re.IGNORECASE)
-_NAME = re.compile(r"# ALTERNATIVE NAME ([^:]*):(.*)", re.IGNORECASE)
+_NAME = re.compile(r"# ALTERNATIVE NAME([^:]*):(.*)", re.IGNORECASE)
 #: Orders are counted in floats, which hold whole numbers up to here.
 LARGEST_COUNT = 2**53
 

@@ -27,7 +27,7 @@ def read_matrix_csv(path: Path) -> GameSpec:
     Raises:
         ValueError: says what is wrong, with the line where it has one.
     """
-    values, names, rows = read_csv(path)
+    values, names, rows = read_csv(path, square=True)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{path}, line 1: response {shown(twice)} is named twice")
@@ -38,13 +38,23 @@ def read_matrix_csv(path: Path) -> GameSpec:
     return GameSpec(name=str(path), oracle=Pairwise(values), responses=names)
 
 
-def read_csv(path: Path) -> tuple[list[list[float]], tuple[str, ...], tuple[str, ...]]:
+def read_csv(
+    path: Path, *, square: bool = False
+) -> tuple[list[list[float]], tuple[str, ...], tuple[str, ...]]:
     """Read rows of numbers, and the names that a first row (and then a first column) may hold.
+
+    Args:
+        path: of the file.
+        square: whether more rows than columns are refused as they come.
 
     Raises:
         ValueError: says what is wrong, with the line where it has one.
     """
-    rows = list(_rows(path))
+    rows: list[tuple[str, list[str]]] = []
+    for row in _rows(path):
+        rows.append(row)
+        if square and len(rows) > len(rows[0][1]) + 1:
+            raise ValueError(f"{row[0]}: matrix must be square; found more rows than columns")
     if not rows:
         raise ValueError(f"{path}: has no rows of numbers")
     names: list[str] = []

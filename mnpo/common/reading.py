@@ -61,11 +61,11 @@ def lines_in(path: Path) -> Iterator[tuple[str, str]]:
         OSError: the file cannot be read.
     """
     check_file(path)
-    number = 1
+    name, number = str(path), 1
     try:
         with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(LONGEST_LINE + 1):
-                where = f"{path}, line {number}"
+                where = f"{name}, line {number}"
                 if len(line) > LONGEST_LINE:
                     raise ValueError(f"{where}: longer than {LONGEST_LINE:,} characters")
                 yield where, line.removesuffix("\n")

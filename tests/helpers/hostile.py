@@ -3,7 +3,7 @@
 A case has `kind` (the class that it is of), `command` (arguments of `mnpo`), `files` (path -> content) and `says`, a
 word that the one line must hold. A content is a text, or one key with what it is made of: `hex`, `base64`, `lines` (a
 list), `repeat` ([text, times]), `gz` (a content, compressed), `json` (plain data), `npy` (nested lists), `link` (where
-a symbolic link leads), `folder` (an empty one: true).
+a symbolic link leads), `folder` (an empty one: true), `pipe` (that nobody writes to: true).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def write(folder: Path, files: dict[str, Any]) -> None:
             path.symlink_to(given["link"])
         elif isinstance(given, dict) and "folder" in given:
             path.mkdir()
+        elif isinstance(given, dict) and "pipe" in given:
+            os.mkfifo(path)
         else:
             path.write_bytes(content(given))
 
