@@ -49,7 +49,7 @@ def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ValueError: no such preset or file, an unknown key (with the nearest one), or a value of the wrong kind.
     """
-    draft = _read(source or "tiny")
+    draft = _read("tiny" if source is None else source)
     for text in overrides:
         draft.read(text)
     return draft.resolved()
