@@ -15,6 +15,10 @@ from mnpo import __version__
 from mnpo.cli.crosscheck import crosscheck
 from mnpo.cli.llm import app as llm_app
 from mnpo.cli.sim import app as sim_app
+from mnpo.common.style import printable
+
+#: Characters of the line that says what went wrong.
+LONGEST = 1000
 
 app = typer.Typer(
     name="mnpo",
@@ -62,7 +66,7 @@ def main() -> None:
         status = app(standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
-        _fail(error.format_message(), 2)
+        _fail(_one_line(ValueError(error.format_message())), 2)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except SystemExit as stop:
@@ -98,9 +102,12 @@ def _close_quietly() -> None:
 
 
 def _one_line(error: Exception) -> str:
+    """Return what an error says in one line without effects, cut in the middle where it is long."""
+    text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} .. {text[-300:]}"
 
 
 def _fail(message: str, status: int) -> None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnpo.values import shown
+
 if TYPE_CHECKING:
     from mnpo.numerics import Array
+    from mnpo.sim.spec import GameSpec
 
 
 def _game_names(incomplete: str) -> list[str]:
@@ -37,6 +40,8 @@ RuleName = Annotated[
     str,
     typer.Option("--rule", help="Update rule, see [cyan]mnpo sim rules[/cyan].", autocompletion=_rule_names),
 ]
+#: More updates than anybody waits for, and seeds that generators and files hold.
+MOST_STEPS, LARGEST_SEED = 10**9, 2**63 - 1
 Players = Annotated[
     int | None,
     typer.Option("--players", "-n", help="Number of players.", show_default="the game's, or 2"),
@@ -55,7 +60,7 @@ StudyTau = Annotated[
     float | None, typer.Option("--tau", "-t", help="KL strength.", show_default="the game's, or 0.05")
 ]
 Eta = Annotated[float, typer.Option("--eta", "-e", help="Step size: the exponent's factor on win rates.")]
-Steps = Annotated[int, typer.Option("--steps", "-s", help="Number of updates.", min=0)]
+Steps = Annotated[int, typer.Option("--steps", "-s", help="Number of updates.", min=0, max=MOST_STEPS)]
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -64,7 +69,14 @@ Reference = Annotated[
         show_default="uniform",
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of a random game.", show_default="0")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of a random game.", min=0, max=LARGEST_SEED, show_default="0"),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option("--tol", help="Exploitability allowed to each player by the certificate.", min=0, max=1),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 Out = Annotated[
     Path | None,
@@ -78,6 +90,21 @@ Out = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def open_game(game: str, players: int | None = None, seed: int | None = None) -> GameSpec:
+    """Open the game that a command is about; nothing else in the command is random.
+
+    Raises:
+        ValueError: as `load_game`, or a seed for a game that takes none.
+        OSError: a file that cannot be read.
+    """
+    from mnpo.sim.load import load_game, takes_seed
+
+    spec = load_game(game, players=players, seed=seed)
+    if seed is not None and not takes_seed(game):
+        raise ValueError(f"--seed has no effect: {game} is not random")
+    return spec
+
+
 def parse_numbers(text: str | None, name: str) -> float | list[float] | None:
     """Read one number, or several with commas; None stays None.
 
@@ -89,7 +116,7 @@ def parse_numbers(text: str | None, name: str) -> float | list[float] | None:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"{name} must be a number, or numbers with commas; found {text!r}") from None
+        raise ValueError(f"{name} must be a number, or numbers with commas; found {shown(text)}") from None
     return values[0] if len(values) == 1 else values
 
 
@@ -104,7 +131,7 @@ def parse_counts(text: str | None, name: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"{name} must be integers with commas; found {text!r}") from None
+        raise ValueError(f"{name} must be integers with commas; found {shown(text)}") from None
 
 
 def parse_list(text: str, name: str) -> list[float]:

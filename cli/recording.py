@@ -44,14 +44,14 @@ def recorded(command: str, config: dict[str, Any], out: Path | None, as_json: bo
     keeper = Keeper(folder)
     with run_folder(folder, {"kind": command, "options": options}) as partial:
         yield keeper
-        from mnpo.sim.plots import save
+        from mnpo.sim.plots import draw
 
         # What was left to defaults is in the record by now.
         for key, value in keeper.record.get("resolved", {}).items():
             if options.get(key) is None:
                 options[key] = value
         (partial / "results.json").write_text(json_text(keeper.record), encoding="utf-8")
-        save(keeper.record, partial)
+        draw(keeper.record, partial)
     # The results stand before anything is printed: a reader that goes away loses nothing.
     if as_json:
         typer.echo(json_text(keeper.printed), nl=False)

@@ -11,6 +11,7 @@ from mnpo.cli import options as opt
 from mnpo.cli import sim_diagnose, sim_games, sim_methods
 from mnpo.cli.recording import recorded
 from mnpo.common.progress import progress as progress_bar
+from mnpo.common.progress import pulse
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -36,6 +37,7 @@ def default(
     The default study compares two- with n-player play on a synthetic population of annotators whose majorities
     cycle: exact equilibria, trajectories of TD-MNPO, tables and figures.
     """
+    context.with_resource(pulse(f"mnpo sim {context.invoked_subcommand or ''}".rstrip()))
     if context.invoked_subcommand is not None:
         given = [
             name for name, source in _sources(context).items() if source == "COMMANDLINE" and name != "debug"
@@ -95,6 +97,7 @@ def _compare(
     out: Path | None,
     with_headline: bool = False,
 ) -> None:
+    from mnpo.sim.load import takes_seed
     from mnpo.sim.studies import compare as study
 
     counts = opt.parse_counts(players, "players")
@@ -108,6 +111,8 @@ def _compare(
         "reference": reference,
         "seed": seed,
     }
+    if seed is not None and not with_headline and not takes_seed(game):
+        raise ValueError(f"--seed has no effect: {game} is not random")
     with recorded("compare", config, out, as_json) as keep:
         with progress_bar() as progress:
             comparison = study(

@@ -30,6 +30,8 @@ def diagnose(
         int | None,
         typer.Option(
             help="Binary labels of each pair that win probabilities are shares of.",
+            min=1,
+            max=10**9,
             show_default="of votes their number, else deterministic",
         ),
     ] = None,

@@ -25,7 +25,7 @@ def solve(
         str,
         typer.Option(help="auto; newton (tau > 0); convex (pairwise, tau > 0); linear (pairwise, tau = 0)."),
     ] = "auto",
-    tol: Annotated[float, typer.Option(help="Exploitability that the certificate allows.")] = 1e-10,
+    tol: opt.Tolerance = 1e-10,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
     out: Annotated[
@@ -41,18 +41,17 @@ def solve(
     [dim]mnpo sim solve rps:bias=0.2 --players 2 --tau 0.01[/dim]
     """
     from mnpo.equilibria import solve as find
-    from mnpo.sim.load import load_game
     from mnpo.sim.records import as_json as json_text
     from mnpo.sim.records import check_file, write_file
 
     if out is not None:
         check_file(out)
-    spec = load_game(game, players=players, seed=seed)
-    found = find(
-        spec.game(players, opt.parse_numbers(tau, "tau"), opt.read_reference(reference)),
-        method,
-        tolerance=tol,
-    )
+    spec = opt.open_game(game, players, seed)
+    played = spec.game(players, opt.parse_numbers(tau, "tau"), opt.read_reference(reference))
+    with progress_bar() as progress:
+        size = f"{played.players} players, {played.contexts} contexts, {played.actions} responses"
+        progress(f"equilibrium of {size}", 0, 1)
+        found = find(played, method, tolerance=tol)
     record = {"kind": "solve", "game": spec.name, "notes": list(spec.notes), **found.as_dict()}
     if out is not None:
         write_file(out, json_text(record))
@@ -88,7 +87,10 @@ def run(
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Learn win rates from this many pairs an update.", show_default="exact")
+        int | None,
+        typer.Option(
+            help="Learn win rates from this many pairs an update.", min=1, max=10**9, show_default="exact"
+        ),
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="Sampled pairs: iid, third or best-worst.", show_default="third")
@@ -99,7 +101,10 @@ def run(
     every: Annotated[
         int | None,
         typer.Option(
-            help="Record the gap after this many updates.", min=1, show_default="about 1,000 records"
+            help="Record the gap after this many updates.",
+            min=1,
+            max=opt.MOST_STEPS,
+            show_default="about 1,000 records",
         ),
     ] = None,
     reference: opt.Reference = None,
@@ -116,7 +121,8 @@ def run(
     from mnpo.sim.readers import read_policies
     from mnpo.sim.studies import play
 
-    spec = load_game(game, players=players, seed=seed)
+    opening = opt.open_game if samples is None else load_game
+    spec = opening(game, players=players, seed=seed)
     options = given_options(context, rule)
     config = {
         "game": spec.name,
@@ -196,7 +202,7 @@ def verify(
         ),
     ] = None,
     reference: opt.Reference = None,
-    tol: Annotated[float, typer.Option(help="Exploitability allowed to each player.")] = 1e-10,
+    tol: opt.Tolerance = 1e-10,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
     debug: opt.Debug = False,
@@ -206,13 +212,12 @@ def verify(
     [dim]mnpo sim verify rps equilibrium.json[/dim]
     """
     from mnpo.certificates import verify as check
-    from mnpo.sim.load import load_game
     from mnpo.sim.readers import read_claim
     from mnpo.sim.records import as_json as json_text
 
     claim = read_claim(policies)
     number = players if players is not None else claim.players
-    spec = load_game(game, players=number, seed=seed)
+    spec = opt.open_game(game, number, seed)
     strength = opt.parse_numbers(tau, "tau")
     strength = claim.tau if strength is None else strength
     given = opt.read_reference(reference)
@@ -257,10 +262,13 @@ def tournament(
         typer.Argument(help="Votes, one JSON object a line: model_a, model_b, winner.", show_default=False),
     ],
     tau: Annotated[
-        float, typer.Option("--tau", "-t", help="KL strength of a second equilibrium.", min=0)
+        float, typer.Option("--tau", "-t", help="KL strength of a second equilibrium.", min=0, max=1e12)
     ] = 0.0,
     draws: Annotated[
-        int, typer.Option(help="Resamples of the bootstrap; votes about a question stay together.", min=0)
+        int,
+        typer.Option(
+            help="Resamples of the bootstrap; votes about a question stay together.", min=0, max=10**6
+        ),
     ] = 200,
     seed: opt.Seed = None,
     as_json: opt.Json = False,
@@ -271,13 +279,17 @@ def tournament(
 
     [dim]mnpo sim tournament votes.jsonl --tau 0.05[/dim]
     """
+    from mnpo.common.reading import check_file
     from mnpo.sim.tournaments import tournament as rank
 
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file")
+    check_file(file)
     options = {"file": str(file), "tau": tau, "draws": draws, "seed": seed}
     with recorded("tournament", options, out, as_json) as keep:
-        record = rank(file, tau=tau, draws=draws, seed=seed or 0)
+        with progress_bar() as progress:
+            record = rank(
+                file, tau=tau, draws=draws, seed=seed or 0,
+                progress=lambda done: progress("resamples", done, draws),
+            )  # fmt: skip
         keep(record)
     if not as_json:
         from mnpo.cli import show, show_games
@@ -300,10 +312,9 @@ def show_game(
 
     [dim]mnpo sim show annotators[/dim]
     """
-    from mnpo.sim.load import load_game
     from mnpo.sim.studies import win_record
 
-    spec = load_game(game, players=players, seed=seed)
+    spec = opt.open_game(game, players, seed)
     wins = win_record(spec)
     if wins is None:
         raise ValueError(f"{game} has no win matrix: its oracle is made for {spec.oracle.players} players")

@@ -39,7 +39,9 @@ def check(
     test: Annotated[
         list[str] | None, typer.Option(help="Only this test; may be repeated.", show_default="all")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", "-s", help="Updates of a rule.", min=1)] = 5000,
+    steps: Annotated[
+        int, typer.Option("--steps", "-s", help="Updates of a rule.", min=1, max=opt.MOST_STEPS)
+    ] = 5000,
     as_json: opt.Json = False,
     out: opt.Out = None,
     debug: opt.Debug = False,
@@ -88,10 +90,9 @@ def rates(
 
     [dim]mnpo sim rates random --tau 0.01[/dim]
     """
-    from mnpo.sim.load import load_game
     from mnpo.sim.rate_tables import rate_table
 
-    spec = load_game(game, seed=seed)
+    spec = opt.open_game(game, seed=seed)
     config = {"game": spec.name, "tau": tau, "players": players, "reference": reference, "seed": seed}
     with recorded("rates", config, out, as_json) as keep:
         with progress_bar() as progress:
@@ -129,11 +130,10 @@ def tune(
 
     [dim]mnpo sim tune random --rule td-mnpo --tau 0.01[/dim]
     """
-    from mnpo.sim.load import load_game
     from mnpo.sim.rate_tables import recommend
     from mnpo.sim.records import as_json as json_text
 
-    spec = load_game(game, seed=seed)
+    spec = opt.open_game(game, seed=seed)
     with progress_bar() as progress:
         record = recommend(
             spec,
@@ -167,8 +167,10 @@ def sweep(
     players: Annotated[str, typer.Option("--players", "-n", help="Numbers of players, with commas.")] = "2,4",
     tau: Annotated[str, typer.Option("--tau", "-t", help="KL strengths, with commas.")] = "0.05",
     eta: Annotated[str, typer.Option("--eta", "-e", help="Step sizes, with commas.")] = "0.1,0.5",
-    seeds: Annotated[int, typer.Option(help="Seeds of each cell.", min=1)] = 10,
-    steps: Annotated[int, typer.Option("--steps", "-s", help="Number of updates.", min=1)] = 1000,
+    seeds: Annotated[int, typer.Option(help="Seeds of each cell.", min=1, max=10**6)] = 10,
+    steps: Annotated[
+        int, typer.Option("--steps", "-s", help="Number of updates.", min=1, max=opt.MOST_STEPS)
+    ] = 1000,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes at a time; -1 for all cores.")] = 1,
     backend: Annotated[str, typer.Option(help="local, dask or ray.")] = "local",
     address: Annotated[
@@ -187,7 +189,7 @@ def sweep(
 
     [dim]mnpo sim sweep random rps --rules inpo,td-mnpo --players 2,4 --eta 0.1,0.5 --seeds 20 --jobs 2[/dim]
     """
-    from mnpo.sim.plots import save
+    from mnpo.sim.plots import draw
     from mnpo.sim.records import as_json as json_text
     from mnpo.sim.records import default_folder, write_file
     from mnpo.sim.sweep_tables import summary
@@ -208,7 +210,7 @@ def sweep(
         table = run_sweep(laid, folder, jobs=jobs, backend=backend, address=address, progress=progress)
     record = summary(table)
     write_file(folder / "results.json", json_text(record))
-    save(record, folder)
+    draw(record, folder)
     if as_json:
         typer.echo(json_text({**record, "table": str(table)}), nl=False)
         return

@@ -27,6 +27,8 @@ from mnpo.oracles.base import Contexts
 #: Contexts are taken in blocks of about this many numbers, pairs of responses or what else the oracle handles at a
 #: time: a block should fit in a processor's cache.
 BLOCK = 1 << 18
+#: Win rates, which are at most 1, keep no digits beside a larger τ.
+LARGEST_TAU = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +73,7 @@ class Game:
             raise ValueError(f"players must be {oracle.players} for this oracle; found {players}")
         check_memory((16, players, oracle.contexts, oracle.responses), "the profiles of a game")
         tau = as_array(self.tau, "tau")
-        if tau.min() < 0:
-            raise ValueError(f"tau must be at least 0; found {tau.min():g}")
+        check_tau(tau)
         if tau.ndim and tau.shape[-1] not in (1, players):
             raise ValueError(
                 f"tau must be one number or {players}, one for each player; found {tau.shape[-1]}"
@@ -309,6 +310,18 @@ class Game:
                 return None
             found.append(matrix)
         return found[0] if len(found) == 1 else np.concatenate(found, axis=-3)
+
+
+def check_tau(tau: Array) -> None:
+    """Refuse KL strengths that are none.
+
+    Raises:
+        ValueError: one below 0 or above `LARGEST_TAU`.
+    """
+    if tau.min() < 0:
+        raise ValueError(f"tau must be at least 0; found {tau.min():g}")
+    if tau.max() > LARGEST_TAU:
+        raise ValueError(f"tau must be at most {LARGEST_TAU:g}; found {tau.max():g}")
 
 
 def _antisymmetric(matrix: Array) -> Array | None:

@@ -6,7 +6,7 @@ equilibrium whatever the win rates are: at τ = 0 a maximal lottery.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,7 @@ def ranked(
     against: Mapping[str, float] | None = None,
     draws: int = 200,
     seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Rank players by their matches.
 
@@ -128,6 +129,7 @@ def ranked(
         against: a mixture of players, whose weights are scaled to sum to 1 (mixed-policy evaluation).
         draws: resamples of the bootstrap, in which matches about the same question stay together.
         seed: of these.
+        progress: called with the number of resamples that are done.
 
     Returns:
         players: by falling rating (by win rate where ratings are not finite), each with its rating, win rate,
@@ -157,7 +159,9 @@ def ranked(
     cycles = _cycles(table)
     rng = np.random.default_rng(seed)
     drawn, shown = dict[str, list[Array]](), np.zeros(len(cycles))
-    for _ in range(draws):
+    for number in range(draws):
+        if progress:
+            progress(number)
         counts = np.bincount(
             rng.integers(matches.groups, size=matches.groups), minlength=matches.groups
         ).astype(float)

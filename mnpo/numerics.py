@@ -14,6 +14,9 @@ Array = npt.NDArray[np.float64]
 #: are the rounding of a file or of float32, and are removed.
 ROUNDING = 1e-6
 
+#: Larger weights are refused: their sum and squares must be numbers.
+LARGEST_WEIGHT = 1e100
+
 #: What stands for the logarithm of zero: finite, so that 0 · log 0 = 0, yet e to it is exactly 0.
 LOG_ZERO = -1e4
 
@@ -120,8 +123,10 @@ def as_array(values: npt.ArrayLike, name: str) -> Array:
     try:
         if np.iscomplexobj(given := np.asarray(values)):
             raise ValueError("complex numbers")
+        if given.dtype.kind in "USMmV":
+            raise ValueError(f"found {given.dtype.name}")
         array = np.asarray(given, dtype=np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{name} must be a rectangular array of numbers ({_reason(error)})") from None
     if array.size == 0:
         raise ValueError(f"{name} is empty")
@@ -164,6 +169,8 @@ def as_weights(values: npt.ArrayLike | None, count: int, name: str) -> Array:
     weights = as_array(values, name)
     if weights.shape != (count,):
         raise ValueError(f"{name} must be {count} numbers; found an array of shape {weights.shape}")
+    if weights.max() > LARGEST_WEIGHT:
+        raise ValueError(f"{name} must be at most {LARGEST_WEIGHT:g}; found {weights.max():g}")
     if weights.min() < 0 or weights.sum() <= 0:
         raise ValueError(f"{name} must be at least 0 and not all 0; found {weights.min():g} as the least")
     return weights / weights.sum()
@@ -177,13 +184,19 @@ def check_memory(shape: Sequence[int], what: str) -> None:
     """
     needed = 8.0
     for size in shape:
-        needed *= size
+        needed *= min(size, 1e30)
     free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     if needed > free / 2:
         raise ValueError(
-            f"{what} of shape {tuple(shape)} would need {needed / 2**30:.3g} GiB of memory; "
+            f"{what} of shape {_dimensions(shape)} would need {needed / 2**30:.3g} GiB of memory; "
             f"{free / 2**30:.3g} GiB are free, of which half may be taken"
         )
+
+
+def _dimensions(shape: Sequence[int]) -> str:
+    """Return a shape in words; one of many axes is cut."""
+    axes = [str(size) if size < 10**15 else f"{float(min(size, 10**300)):.3g}" for size in shape[:8]]
+    return f"({', '.join(axes)}{', ..' if len(shape) > 8 else ''})"
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mnpo.choices import suggestion
-from mnpo.values import coerce
+from mnpo.values import coerce, shown
 
 #: The default of an option that must be given.
 REQUIRED: Any = inspect.Parameter.empty
@@ -29,11 +29,12 @@ _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "tex
 class Option:
     """What a registered function takes under one name.
 
-    In an annotation the first two are given; `options_of` fills in the rest.
+    In an annotation the help, choices and range are given; `options_of` fills in the rest.
 
     Attributes:
         help: one line for people.
         choices: the texts that are accepted; empty for any value of the kind.
+        least, most: the range of numbers.
         default: what holds where none is given; `REQUIRED` where one must be.
         kind: bool, int, float or str.
         many: whether several values of the kind are taken.
@@ -42,6 +43,8 @@ class Option:
 
     help: str = ""
     choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
     default: Any = REQUIRED
     kind: type = str
     many: bool = False
@@ -99,7 +102,23 @@ class Option:
         found = coerce(value, self.kind, label)
         if self.choices and found not in self.choices:
             raise ValueError(f"{label}: unknown value {found!r}; {suggestion(found, self.choices)}")
+        self.check(found, label)
         return found
+
+    def check(self, number: Any, label: str) -> None:
+        """Refuse a number outside the range.
+
+        Args:
+            number: one of the option's kind.
+            label: what it is called.
+
+        Raises:
+            ValueError: says what is accepted.
+        """
+        if self.least is not None and number < self.least:
+            raise ValueError(f"{label} must be at least {self.least:g}; found {shown(number)}")
+        if self.most is not None and number > self.most:
+            raise ValueError(f"{label} must be at most {self.most:g}; found {shown(number)}")
 
 
 def options_of(build: Callable[..., Any]) -> Mapping[str, Option]:

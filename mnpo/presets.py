@@ -71,6 +71,9 @@ class Preset:
 
 RULES: dict[str, Preset] = {}
 
+#: Policies of the past that a rule keeps, and steps inside a step.
+MOST_PAST = 10_000
+
 _Eta = Annotated[Number, Option("step η: the exponent's factor on win rates")]
 _Tau = Annotated[Number, Option("KL strength τ that the rule aims at")]
 
@@ -191,7 +194,12 @@ def prox(
     eta: _Eta,
     tau: _Tau,
     history: Annotated[
-        int, Option("how many policies of its own past, the current one counted, hold the player")
+        int,
+        Option(
+            "how many policies of its own past, the current one counted, hold the player",
+            least=1,
+            most=MOST_PAST,
+        ),
     ] = 1,
     weights: Annotated[
         Sequence[float] | None, Option("their shares, newest first; equal unless given")
@@ -239,7 +247,9 @@ def comal(
 def nash_prox(
     eta: _Eta,
     tau: _Tau,
-    inner: Annotated[int, Option("self-play steps inside a proximal step; 2 is Nash Mirror Prox")] = 2,
+    inner: Annotated[
+        int, Option("self-play steps inside a proximal step; 2 is Nash Mirror Prox", least=1, most=MOST_PAST)
+    ] = 2,
 ) -> UpdateRule:
     """Return the proximal step of Nash Prox, found by self-play steps inside it that start from π^t.
 
@@ -274,7 +284,9 @@ def nash_prox(
 def td_mnpo(
     eta: _Eta,
     tau: _Tau,
-    players: Annotated[int, Option("number of players n; the others are the last n−1 iterates")] = 3,
+    players: Annotated[
+        int, Option("number of players n; the others are the last n−1 iterates", least=2, most=MOST_PAST)
+    ] = 3,
     advantage: Annotated[
         str, Option("whom win rates are against: the last iterate, or all n−1", ("current", "population"))
     ] = "current",

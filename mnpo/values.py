@@ -52,6 +52,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."
 
 
+def shown(value: Any, most: int = 60) -> str:
+    """Return a value as it is shown in an error: in one line, and cut where it is long."""
+    if isinstance(value, dict | list):
+        return (
+            f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+            if value
+            else repr(value)
+        )
+    text = repr(value if not isinstance(value, str) else value[: most + 1])
+    return text if len(text) <= most + 2 else f"{text[:most]}…"
+
+
 def coerce(value: Any, hint: Any, key: str) -> Any:
     """Return a value as what a key takes: YAML reads 5e-7 as text, and an integer is a number too.
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.numerics import as_array, check_memory
+from mnpo.common.reading import as_numbers
+from mnpo.numerics import LARGEST_WEIGHT, check_memory
 from mnpo.oracles import Population, levels_of
+from mnpo.values import shown
 
 
 def read_annotators(annotators: Any) -> Population:
@@ -26,10 +28,16 @@ def read_annotators(annotators: Any) -> Population:
             raise ValueError(f"{where}: must have either 'ranking' or 'utilities'")
         unknown = set(annotator) - {"ranking", "utilities", "weight"}
         if unknown:
-            raise ValueError(f"{where}: unknown key {sorted(unknown)[0]!r}")
+            raise ValueError(f"{where}: unknown key {shown(sorted(unknown)[0])}")
         weight = annotator.get("weight", 1)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-            raise ValueError(f"{where}: weight must be a number of at least 0; found {weight!r}")
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float)
+            or not 0 <= weight <= LARGEST_WEIGHT
+        ):
+            raise ValueError(
+                f"{where}: weight must be a number from 0 to {LARGEST_WEIGHT:g}; found {shown(weight)}"
+            )
         (rankings if "ranking" in annotator else utilities).append(
             (annotator.get("ranking", annotator.get("utilities")), float(weight))
         )
@@ -39,7 +47,7 @@ def read_annotators(annotators: Any) -> Population:
     ]
     values = []
     for given, _ in utilities:
-        array = as_array(given, "utilities")
+        array = as_numbers(given, "utilities")
         if array.ndim == 2 and array.shape[0] not in (1, contexts):
             raise ValueError(
                 f"utilities of one annotator have {array.shape[0]} contexts; others have {contexts}"
@@ -57,7 +65,7 @@ def _population_shape(rankings: list[Any], utilities: list[Any]) -> tuple[int, i
     """Return X and A: from the utilities if there are any, else one more than the highest response named."""
     contexts, sizes = 1, set()
     for values in utilities:
-        shape = as_array(values, "utilities").shape
+        shape = as_numbers(values, "utilities").shape
         if len(shape) not in (1, 2):
             raise ValueError(
                 f"utilities must be a list of numbers, or one list per context; found shape {shape}"
@@ -83,7 +91,7 @@ def _population_shape(rankings: list[Any], utilities: list[Any]) -> tuple[int, i
 def _orders(ranking: Any, contexts: int | None) -> list[list[list[int]]]:
     """Return one weak order per context; `[2, 0, 1]`, `[[2], [0, 1]]` and a list of the latter are accepted."""
     if not isinstance(ranking, list) or not ranking:
-        raise ValueError(f"ranking must be a list of tie classes, best first; found {ranking!r}")
+        raise ValueError(f"ranking must be a list of tie classes, best first; found {shown(ranking)}")
     classes = [tied if isinstance(tied, list) else [tied] for tied in ranking]
     nested = [any(isinstance(member, list) for member in tied) for tied in classes]
     if not any(nested):

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any
 
 import numpy as np
 
 from mnpo.choices import choose, suggestion
 from mnpo.numerics import Array, check_memory
+from mnpo.options import Option, options_of
 from mnpo.oracles import DenseTensor, Heterogeneous, Oracle, Pairwise, PlackettLuce, Population
 from mnpo.sim.spec import GameSpec
+from mnpo.values import shown
 
 Parameters = dict[str, int | float]
+
+#: Counts and seeds become sizes of arrays and seeds of generators.
+_Count = Annotated[int, Option(least=1, most=10**9)]
+_Seed = Annotated[int, Option(least=0, most=2**63 - 1)]
+_Players = Annotated[int, Option(least=2, most=1000)]
+_TensorPlayers = Annotated[int, Option(least=2, most=23)]
+#: What utilities are multiplied by; e to a larger one is 0 or infinite.
+_Scale = Annotated[float, Option(least=1e-6, most=1e6)]
+_Part = Annotated[float, Option(least=0, most=1e6)]
 
 
 @dataclass(frozen=True)
@@ -25,10 +36,19 @@ class CatalogueGame:
     summary: str
     build: Callable[..., Oracle | tuple[Oracle, tuple[str, ...]]]
 
+    @cached_property
+    def options(self) -> Mapping[str, Option]:
+        """Kinds, defaults and ranges of the parameters by name."""
+        return options_of(self.build)
+
     @property
     def parameters(self) -> Parameters:
         """Names and default values."""
-        return {name: p.default for name, p in inspect.signature(self.build).parameters.items()}
+        return {name: option.default for name, option in self.options.items()}
+
+    def label(self, parameter: str) -> str:
+        """What a parameter is called in errors."""
+        return f"{parameter} of game {self.name!r}"
 
 
 CATALOGUE: dict[str, CatalogueGame] = {}
@@ -57,22 +77,30 @@ def make_game(text: str, *, players: int | None = None, seed: int | None = None)
     known = choose(name, CATALOGUE, "game")
     values = _parse(known, rest)
     for key, value in (("players", players), ("seed", seed)):
-        if value is not None and key in known.parameters and values.setdefault(key, value) != value:
+        if value is None or key not in known.options:
+            continue
+        if values.setdefault(key, value) != value:
             raise ValueError(f"{key} of game {name!r} is given twice: {values[key]} and {value}")
-    parameters = {**known.parameters, **values}
-    for key in ("responses", "annotators", "contexts", "rank", "groups"):
-        if parameters.get(key, 1) < 1:
-            raise ValueError(f"{key} of game {name!r} must be at least 1; found {parameters[key]}")
-    if parameters.get("seed", 0) < 0:
-        raise ValueError(f"seed must be at least 0; found {parameters['seed']}")
-    if parameters.get("players", 2) < 2:
-        raise ValueError(f"players must be an integer of at least 2; found {parameters['players']}")
-    check_memory(
-        (8, *(int(parameters.get(key, 1)) for key in ("contexts", "responses", "responses"))), "a win matrix"
-    )
-    built = known.build(**values)
+        known.options[key].check(value, known.label(key))
+    _check_sizes(known, {key: int(value) for key, value in {**known.parameters, **values}.items()})
+    with np.errstate(all="ignore"):  # what overflows is refused by the oracle
+        built = known.build(**values)
     oracle, responses = built if isinstance(built, tuple) else (built, ())
     return GameSpec(name=text, oracle=oracle, responses=responses)
+
+
+def _check_sizes(known: CatalogueGame, given: Mapping[str, int]) -> None:
+    """Refuse a game that would not fit in memory, before it is made."""
+    responses, annotators, rank = (given.get(key, 1) for key in ("responses", "annotators", "rank"))
+    check_memory(
+        (8, given.get("contexts", 1), given.get("players", 1), responses, responses), "the win matrices"
+    )
+    if given.get("groups", 1) > annotators:
+        raise ValueError(
+            f"{known.label('groups')} must be at most its annotators, {annotators}; found {given['groups']}"
+        )
+    check_memory((16, annotators, responses), "the annotators")
+    check_memory((2, rank + responses, rank), "the rotation")
 
 
 def _parse(known: CatalogueGame, text: str) -> Parameters:
@@ -80,23 +108,16 @@ def _parse(known: CatalogueGame, text: str) -> Parameters:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise ValueError(f"game parameters are written key=value; found {part!r}")
+            raise ValueError(f"game parameters are written key=value; found {shown(part)}")
         if key in values:
             raise ValueError(f"parameter {key!r} of game {known.name!r} is given twice")
-        if key not in known.parameters:
+        if key not in known.options:
             raise ValueError(
-                f"game {known.name!r} has no parameter {key!r}; {suggestion(key, known.parameters)}"
-                if known.parameters
-                else f"game {known.name!r} has no parameters; found {key!r}"
+                f"game {known.name!r} has no parameter {shown(key)}; {suggestion(key[:60], known.options)}"
+                if known.options
+                else f"game {known.name!r} has no parameters; found {shown(key)}"
             )
-        kind = type(known.parameters[key])
-        try:
-            values[key] = kind(value)
-        except ValueError:
-            wanted = "an integer" if kind is int else "a number"
-            raise ValueError(f"{key} of game {known.name!r} must be {wanted}; found {value!r}") from None
-        if not np.isfinite(values[key]):
-            raise ValueError(f"{key} of game {known.name!r} must be finite; found {value!r}")
+        values[key] = known.options[key].read(value, known.label(key))
     return values
 
 
@@ -105,7 +126,7 @@ def _parse(known: CatalogueGame, text: str) -> Parameters:
     "rock-paper-scissors; rock beats scissors by `bias` more than the other wins; in each further context the "
     "roles move on by one and the bias is smaller",
 )
-def _rps(bias: float = 0.2, strength: float = 0.25, contexts: int = 1) -> tuple[Oracle, tuple[str, ...]]:
+def _rps(bias: float = 0.2, strength: float = 0.25, contexts: _Count = 1) -> tuple[Oracle, tuple[str, ...]]:
     matrix = np.full((contexts, 3, 3), 0.5)
     for x in range(contexts):
         biased = strength + bias * (1 - x / contexts)
@@ -121,7 +142,7 @@ def _rps(bias: float = 0.2, strength: float = 0.25, contexts: int = 1) -> tuple[
 
 
 @_game("cycle", "an odd cycle: each response beats the (k-1)/2 that follow it")
-def _cycle(responses: int = 5, strength: float = 0.3) -> Oracle:
+def _cycle(responses: _Count = 5, strength: float = 0.3) -> Oracle:
     if responses < 3 or responses % 2 == 0:
         raise ValueError(f"responses of game 'cycle' must be odd and at least 3; found {responses}")
     if not 0 < strength <= 0.5:
@@ -132,13 +153,15 @@ def _cycle(responses: int = 5, strength: float = 0.3) -> Oracle:
 
 
 @_game("transitive", "Bradley-Terry with evenly spaced utilities: no cycles")
-def _transitive(responses: int = 5, spread: float = 3.0) -> Oracle:
+def _transitive(responses: _Count = 5, spread: _Part = 3.0) -> Oracle:
     utility = np.linspace(spread, 0.0, responses)
     return Pairwise(_sigmoid(utility[:, None] - utility))
 
 
 @_game("transitive-cyclic", "sigmoid(r_i - r_j + cyclic * C_ij): a transitive and a random cyclic part")
-def _transitive_cyclic(responses: int = 6, cyclic: float = 2.0, contexts: int = 1, seed: int = 0) -> Oracle:
+def _transitive_cyclic(
+    responses: _Count = 6, cyclic: _Part = 2.0, contexts: _Count = 1, seed: _Seed = 0
+) -> Oracle:
     rng = np.random.default_rng(seed)
     utility = rng.standard_normal((contexts, responses))
     noise = rng.standard_normal((contexts, responses, responses))
@@ -147,19 +170,19 @@ def _transitive_cyclic(responses: int = 6, cyclic: float = 2.0, contexts: int = 
 
 
 @_game("random", "every pair's win probability drawn uniformly from [0, 1]")
-def _random(responses: int = 10, contexts: int = 1, seed: int = 0) -> Oracle:
+def _random(responses: _Count = 10, contexts: _Count = 1, seed: _Seed = 0) -> Oracle:
     return Pairwise(_random_matrix(np.random.default_rng(seed), (contexts,), responses))
 
 
 @_game("embedding", "sigmoid(v_i' R v_j) with skew-symmetric R of the given rank (general preference model)")
-def _embedding(responses: int = 8, rank: int = 1, scale: float = 2.0, seed: int = 0) -> Oracle:
+def _embedding(responses: _Count = 8, rank: _Count = 1, scale: _Scale = 2.0, seed: _Seed = 0) -> Oracle:
     vectors = np.random.default_rng(seed).standard_normal((responses, 2 * rank))
     rotation = np.kron(np.eye(rank), np.array([[0.0, 1.0], [-1.0, 0.0]]))
     return Pairwise(_sigmoid(scale * vectors @ rotation @ vectors.T))
 
 
 @_game("condorcet", "a response that beats every other by `margin`, above a cycle")
-def _condorcet(responses: int = 4, margin: float = 0.1, strength: float = 0.3) -> Oracle:
+def _condorcet(responses: _Count = 4, margin: float = 0.1, strength: float = 0.3) -> Oracle:
     if responses < 4 or responses % 2:
         raise ValueError(f"responses of game 'condorcet' must be even and at least 4; found {responses}")
     if not 0 < margin <= 0.5:
@@ -173,13 +196,15 @@ def _condorcet(responses: int = 4, margin: float = 0.1, strength: float = 0.3) -
 
 
 @_game("plackett-luce", "one annotator with normal utilities; the group's winner by Plackett-Luce")
-def _plackett_luce(responses: int = 6, scale: float = 1.0, contexts: int = 1, seed: int = 0) -> Oracle:
+def _plackett_luce(
+    responses: _Count = 6, scale: _Scale = 1.0, contexts: _Count = 1, seed: _Seed = 0
+) -> Oracle:
     return PlackettLuce(scale * np.random.default_rng(seed).standard_normal((contexts, responses)))
 
 
 @_game("annotators", "a population: Mallows rankings around centres that are rotations of each other")
 def _annotators(
-    responses: int = 6, annotators: int = 300, groups: int = 3, phi: float = 0.3, seed: int = 0
+    responses: _Count = 6, annotators: _Count = 300, groups: _Count = 3, phi: float = 0.3, seed: _Seed = 0
 ) -> tuple[Oracle, tuple[str, ...]]:
     if not 0 <= phi <= 1:
         raise ValueError(f"phi of game 'annotators' must lie in [0, 1]; found {phi:g}")
@@ -205,12 +230,12 @@ def _annotators(
 
 @_game("pl-annotators", "a population of annotators with Plackett-Luce utilities around rotated centres")
 def _pl_annotators(
-    responses: int = 6,
-    annotators: int = 30,
-    groups: int = 3,
-    spread: float = 4.0,
-    noise: float = 0.5,
-    seed: int = 0,
+    responses: _Count = 6,
+    annotators: _Count = 30,
+    groups: _Count = 3,
+    spread: _Part = 4.0,
+    noise: _Part = 0.5,
+    seed: _Seed = 0,
 ) -> Oracle:
     rng = np.random.default_rng(seed)
     base = np.linspace(spread, 0.0, responses)
@@ -220,7 +245,7 @@ def _pl_annotators(
 
 
 @_game("minority", "two groups with opposite favourites: two players ignore the smaller one, many do not")
-def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
+def _minority(share: float = 0.3, responses: _Count = 4) -> Oracle:
     if not 0 < share < 1:
         raise ValueError(f"share of game 'minority' must lie in (0, 1); found {share:g}")
     order = np.arange(responses)
@@ -229,7 +254,7 @@ def _minority(share: float = 0.3, responses: int = 4) -> Oracle:
 
 @_game("committee", "players with conflicting oracles: each has a transitive taste of its own plus noise")
 def _committee(
-    players: int = 3, responses: int = 6, conflict: float = 1.0, contexts: int = 1, seed: int = 0
+    players: _Players = 3, responses: _Count = 6, conflict: _Part = 1.0, contexts: _Count = 1, seed: _Seed = 0
 ) -> Oracle:
     rng = np.random.default_rng(seed)
     common = rng.standard_normal((contexts, responses))
@@ -243,7 +268,7 @@ def _committee(
 
 
 @_game("tensor", "a dense random table of group win probabilities, the same for all players")
-def _tensor(players: int = 3, responses: int = 4, seed: int = 0) -> Oracle:
+def _tensor(players: _TensorPlayers = 3, responses: _Count = 4, seed: _Seed = 0) -> Oracle:
     check_memory((2 + players + responses, *(responses,) * players), "a tensor with its tables")
     shape = (responses,) * players
     rng = np.random.default_rng(seed)

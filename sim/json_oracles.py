@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnpo.choices import suggestion
-from mnpo.numerics import as_array
+from mnpo.common.reading import as_numbers
 from mnpo.oracles import DenseTensor, Heterogeneous, Oracle, Pairwise, PlackettLuce, Population
 from mnpo.sim.annotators import read_annotators
+from mnpo.values import shown
 
 #: The value of an oracle's key, and the number of players where the file says -> the oracle.
 Reader = Callable[[Any, int | None], Oracle]
@@ -34,6 +35,9 @@ class OracleKind:
     holds: str
     read: Reader
 
+
+#: Players with an oracle each; more would take days.
+MOST_ORACLES = 1000
 
 ORACLE_KINDS: dict[str, OracleKind] = {}
 
@@ -61,12 +65,12 @@ def read_oracle(content: Any, players: int | None, others: frozenset[str] = froz
         raise ValueError("an oracle is an object with the key 'oracle'")
     name = content["oracle"]
     if not isinstance(name, str) or name not in ORACLE_KINDS:
-        raise ValueError(f"unknown oracle {name!r}; {suggestion(str(name), ORACLE_KINDS)}")
+        raise ValueError(f"unknown oracle {shown(name)}; {suggestion(str(name)[:60], ORACLE_KINDS)}")
     kind = ORACLE_KINDS[name]
     known = {"oracle", kind.key, *others}
     extra = sorted(set(content) - known)
     if extra:
-        raise ValueError(f"unknown key {extra[0]!r} of oracle {name}; {suggestion(extra[0], known)}")
+        raise ValueError(f"unknown key {shown(extra[0])} of oracle {name}; {suggestion(extra[0], known)}")
     if kind.key not in content:
         raise ValueError(f"oracle {name} needs the key {kind.key!r}")
     return kind.read(content[kind.key], players)
@@ -74,12 +78,12 @@ def read_oracle(content: Any, players: int | None, others: frozenset[str] = froz
 
 @_kind("pairwise", "matrix", "win probabilities, row against column; one matrix, or one a context")
 def _pairwise(matrix: Any, players: int | None) -> Pairwise:
-    return Pairwise(matrix)
+    return Pairwise(as_numbers(matrix, "matrix"))
 
 
 @_kind("plackett-luce", "utilities", "one number a response; one list, or one a context")
 def _plackett_luce(values: Any, players: int | None) -> PlackettLuce:
-    utilities = as_array(values, "utilities")
+    utilities = as_numbers(values, "utilities")
     if utilities.ndim not in (1, 2):
         raise ValueError(
             f"utilities must be a list of numbers, or one per context; found shape {utilities.shape}"
@@ -98,16 +102,20 @@ def _population(annotators: Any, players: int | None) -> Population:
 
 @_kind("tensor", "tensor", "a response's win probability against each group, one axis a player")
 def _tensor(values: Any, players: int | None) -> DenseTensor:
-    return DenseTensor(values, players=players)
+    return DenseTensor(as_numbers(values, "tensor"), players=players)
 
 
 @_kind("heterogeneous", "oracles", "one oracle a player, each an object as this one")
 def _heterogeneous(oracles: Any, players: int | None) -> Heterogeneous:
     if not isinstance(oracles, list):
         raise ValueError("oracles must be a list, one for each player")
+    if len(oracles) > MOST_ORACLES:
+        raise ValueError(f"oracles must be at most {MOST_ORACLES}; found {len(oracles)}")
     built = []
     for number, content in enumerate(oracles):
         try:
+            if isinstance(content, dict) and content.get("oracle") == "heterogeneous":
+                raise ValueError("a player's oracle is not heterogeneous itself")
             built.append(read_oracle(content, len(oracles)))
         except ValueError as error:
             raise ValueError(f"oracle {number}: {error}") from None

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.reading import json_line, lines_in
+from mnpo.oracles.plackett_luce import LARGEST_UTILITY
+from mnpo.values import shown
+
 RESPONSES, SCORES = "all_generated_responses", "all_rm_scores"
 
 
@@ -28,14 +32,13 @@ class JudgedPrompt:
 
 def is_judged(path: Path) -> bool:
     """Whether a file holds judged responses, by the keys of its first line."""
-    if path.suffix.lower() != ".jsonl" or not path.is_file():
+    if path.suffix.lower() != ".jsonl" or not path.is_file() or not path.stat().st_size:
         return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = next((line for line in file if line.strip()), "")
+    first = next(((where, line) for where, line in lines_in(path) if line.strip()), None)
     try:
-        content = json.loads(first)
-    except json.JSONDecodeError:
-        return False
+        content = None if first is None else json_line(*first)
+    except ValueError:
+        return False  # said by whoever reads it as votes
     return isinstance(content, dict) and any(key == RESPONSES or key.startswith(SCORES) for key in content)
 
 
@@ -46,47 +49,46 @@ def read_judged(path: Path) -> Iterator[JudgedPrompt]:
         ValueError: says what is wrong, with the line.
     """
     names: list[str] | None = None
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                found = _read(f"{path}, line {number}", line)
-                if names is not None and list(found.scores) != names:
-                    raise ValueError(
-                        f"{found.where}: must have the scores of the lines before, {', '.join(names)}; "
-                        f"found {', '.join(found.scores)}"
-                    )
-                names = list(found.scores)
-                yield found
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
+    for where, line in lines_in(path):
+        if not line.strip():
+            continue
+        found = _read(where, line)
+        if names is not None and list(found.scores) != names:
+            raise ValueError(
+                f"{found.where}: must have the scores of the lines before, {', '.join(names)}; "
+                f"found {', '.join(found.scores)}"
+            )
+        names = list(found.scores)
+        yield found
 
 
 def _read(where: str, line: str) -> JudgedPrompt:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error.msg})") from None
+    row = json_line(where, line)
     if not isinstance(row, dict) or not isinstance(row.get(RESPONSES), list):
         raise ValueError(f"{where}: has no list {RESPONSES}")
     responses = [text if isinstance(text, str) else json.dumps(text) for text in row[RESPONSES]]
     scores: dict[str, Any] = {}
     for key, value in row.items():
-        if key == SCORES and isinstance(value, dict):
-            scores.update(value)
-        elif key.startswith(SCORES):
-            scores[key.removeprefix(SCORES).strip("_") or "scores"] = value
+        if key.startswith(SCORES):
+            named = {key.removeprefix(SCORES).strip("_") or "scores": value}
+            for name, values in (value if key == SCORES and isinstance(value, dict) else named).items():
+                if name in scores:
+                    raise ValueError(f"{where}: has two scores of {shown(name)}")
+                scores[name] = values
     if not scores:
         raise ValueError(f"{where}: has no {SCORES}")
     for name, values in scores.items():
         if not isinstance(values, list) or len(values) != len(responses):
-            count = len(values) if isinstance(values, list) else repr(values)
+            count = len(values) if isinstance(values, list) else shown(values)
             raise ValueError(
                 f"{where}: scores of {name} must be {len(responses)} numbers, one a response; found {count}"
             )
         for place, value in enumerate(values):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"{where}: score {place} of {name} must be a number; found {value!r}")
+                raise ValueError(f"{where}: score {place} of {name} must be a number; found {shown(value)}")
+            if abs(value) > LARGEST_UTILITY:
+                raise ValueError(
+                    f"{where}: score {place} of {name} must be at most {LARGEST_UTILITY:g} in size; found {value:g}"
+                )
     prompt = row.get("prompt", "")
     return JudgedPrompt(where, prompt if isinstance(prompt, str) else json.dumps(prompt), responses, scores)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.files import whole_file
+from mnpo.common.reading import load_json
+from mnpo.common.style import printable
 from mnpo.common.tournament_figure import tournament_figures
 from mnpo.sim.figures.crosscheck import crosscheck_figures
 from mnpo.sim.figures.diagnosis import diagnosis_figures
@@ -17,6 +20,7 @@ from mnpo.sim.figures.study import study_figures
 from mnpo.sim.figures.sweeps import sweep_figures
 from mnpo.sim.figures.verdicts import verdict_figures
 from mnpo.sim.figures.wins import win_figures
+from mnpo.values import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,19 +47,23 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
         ValueError: a record of no kind that has figures.
     """
     kind = record.get("kind")
-    if kind not in KINDS:
-        raise ValueError(f"no figures for a record of kind {kind!r}; accepted are {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"no figures for a record of kind {shown(kind)}; accepted are {', '.join(KINDS)}")
     return KINDS[kind](record)
 
 
 def save(record: dict[str, Any], folder: Path) -> list[Path]:
     """Draw a record's figures into a folder as PNG and SVG, each whole or not at all, and return the files."""
+    return _write(figures(record), folder)
+
+
+def _write(drawn: dict[str, Figure], folder: Path) -> list[Path]:
     import matplotlib
 
     files = []
     # Text stays text in the SVG, and the same record gives the same bytes.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mnpo"}):
-        for name, figure in figures(record).items():
+        for name, figure in drawn.items():
             for ending in ("png", "svg"):
                 files.append(folder / f"{name}.{ending}")
                 metadata = {"Date": None} if ending == "svg" else None
@@ -64,16 +72,41 @@ def save(record: dict[str, Any], folder: Path) -> list[Path]:
     return files
 
 
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the figures of results that stand already: one that cannot be drawn is warned of, and costs nothing."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            files = save(record, folder)
+        except Exception as error:
+            # Fonts, sizes and texts can fail in as many ways as a drawing library has; the results are worth more.
+            _warn(f"could not be drawn: {error or type(error).__name__}")
+            return []
+    if warned:
+        _warn(f"may lack something: {warned[0].message}")
+    return files
+
+
+def _warn(text: str) -> None:
+    print(f"mnpo: the figures {printable(' '.join(text.split())[:200])}", file=sys.stderr)
+
+
 def redraw(folder: Path) -> list[Path]:
     """Draw the figures of a run folder again from its results.json.
 
     Raises:
         ValueError: the folder holds no results.json.
     """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder of a run")
     results = folder / "results.json"
-    if not results.is_file():
+    if not results.exists():
         raise ValueError(f"{folder} holds no results.json")
+    record = load_json(results)
+    if not isinstance(record, dict):
+        raise ValueError(f"{results} is no record of a run: it holds {shown(record)}")
     try:
-        return save(json.loads(results.read_text(encoding="utf-8")), folder)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        drawn = figures(record)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(f"{results} is no record of a run: {type(error).__name__} {error}") from None
+    return _write(drawn, folder)

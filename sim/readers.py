@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnpo.common.reading import as_numbers, check_file, load_json
 from mnpo.numerics import Array, as_array
-from mnpo.sim.json_games import load_json, read_json_game
+from mnpo.sim.json_games import read_json_game, read_players, read_tau
 from mnpo.sim.preflib import read_preflib
 from mnpo.sim.spec import GameSpec
 from mnpo.sim.tables import read_csv, read_matrix_csv, read_matrix_numpy, read_numpy, read_votes
@@ -25,17 +26,14 @@ def read_game(path: Path) -> GameSpec:
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"{path}: unknown kind of game file {suffix!r}; accepted are {' '.join(READERS)}")
-    _check_file(path)
+    check_file(path)
     try:
         spec = READERS[suffix](path)
         if spec.oracle.batch_shape:
             raise ValueError("a matrix has at most three axes, contexts × responses × responses")
         return spec
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
     except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+        raise _named(path, error) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class Claim:
 
     policies: Array
     players: int | None = None
-    tau: float | list[float] | None = None
+    tau: float | tuple[float, ...] | None = None
     reference: Array | None = None
 
 
@@ -57,19 +55,21 @@ def read_claim(path: Path) -> Claim:
     """
     if path.suffix.lower() in (".csv", ".npy", ".npz"):
         return Claim(read_policies(path))
-    _check_file(path)
     content = load_json(path)
-    if not isinstance(content, dict):
-        return Claim(as_array(content, f"{path}: policies"))
-    if "policies" not in content:
-        raise ValueError(f"{path}: has no key 'policies'; found {', '.join(sorted(content)) or 'nothing'}")
-    reference = content.get("reference")
-    return Claim(
-        as_array(content["policies"], f"{path}: policies"),
-        content.get("players"),
-        content.get("tau"),
-        None if reference is None else as_array(reference, f"{path}: reference"),
-    )
+    try:
+        if not isinstance(content, dict):
+            return Claim(as_numbers(content, "policies"))
+        if "policies" not in content:
+            raise ValueError(f"has no key 'policies'; found {', '.join(sorted(content)) or 'nothing'}")
+        reference = content.get("reference")
+        return Claim(
+            as_numbers(content["policies"], "policies"),
+            read_players(content),
+            read_tau(content),
+            None if reference is None else as_numbers(reference, "reference"),
+        )
+    except ValueError as error:
+        raise _named(path, error) from error
 
 
 def read_policies(path: Path) -> Array:
@@ -79,24 +79,21 @@ def read_policies(path: Path) -> Array:
         ValueError: content that is no array of numbers.
         OSError: the file cannot be read.
     """
-    _check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return as_array(read_csv(path)[0], str(path))
+        return as_array(read_csv(path)[0], f"{path}: policies")
     if suffix in (".npy", ".npz"):
-        return as_array(read_numpy(path), str(path))
+        return as_array(read_numpy(path), f"{path}: policies")
     if suffix == ".json":
         return read_claim(path).policies
+    check_file(path)
     raise ValueError(f"{path}: unknown kind of policy file {suffix!r}; accepted are .json .csv .npy .npz")
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a file")
-    if not path.exists():
-        raise ValueError(f"no such file: {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty")
+def _named(path: Path, error: ValueError) -> ValueError:
+    """Return an error that names the file first, once."""
+    message = str(error)
+    return ValueError(message if message.startswith(str(path)) else f"{path}: {message}")
 
 
 READERS: dict[str, Callable[[Path], GameSpec]] = {

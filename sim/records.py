@@ -75,6 +75,14 @@ def run_folder(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
     Raises:
         ValueError: the folder holds something already, or cannot be made.
     """
+    if folder.exists() and folder.samefile(Path.cwd()):
+        raise ValueError(
+            f"cannot write {folder}: it is the folder that the command runs in; name another --out"
+        )
+    # A link to an empty folder stays: what it leads to is replaced. One that leads nowhere is no place.
+    if folder.is_symlink() and not folder.exists():
+        raise ValueError(f"cannot write {folder}: it is a link that leads nowhere")
+    folder = Path(os.path.realpath(folder))
     missing = [parent for parent in (folder.parent, *folder.parent.parents) if not parent.exists()]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mnpo.common.reading import GROWTH, check_file, json_line, lines_in
+from mnpo.numerics import check_memory
 from mnpo.oracles import Pairwise
 from mnpo.sim.spec import GameSpec
+from mnpo.values import shown
 
 
 def read_matrix_csv(path: Path) -> GameSpec:
@@ -24,7 +30,7 @@ def read_matrix_csv(path: Path) -> GameSpec:
     values, names, rows = read_csv(path)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}, line 1: response {twice!r} is named twice")
+        raise ValueError(f"{path}, line 1: response {shown(twice)} is named twice")
     if rows and rows != names:
         raise ValueError(
             f"{path}: rows must have the columns' names in the same order; found {', '.join(rows)}"
@@ -33,15 +39,12 @@ def read_matrix_csv(path: Path) -> GameSpec:
 
 
 def read_csv(path: Path) -> tuple[list[list[float]], tuple[str, ...], tuple[str, ...]]:
-    """Read rows of numbers, and the names that a first row (and then a first column) may hold."""
-    import csv
+    """Read rows of numbers, and the names that a first row (and then a first column) may hold.
 
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [
-            (number, [cell.strip() for cell in row])
-            for number, row in enumerate(csv.reader(file), 1)
-            if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
-        ]
+    Raises:
+        ValueError: says what is wrong, with the line where it has one.
+    """
+    rows = list(_rows(path))
     if not rows:
         raise ValueError(f"{path}: has no rows of numbers")
     names: list[str] = []
@@ -53,14 +56,14 @@ def read_csv(path: Path) -> tuple[list[list[float]], tuple[str, ...], tuple[str,
         labelled = labelled or (bool(rows) and len(rows[0][1]) == len(names) + 1)
     values: list[list[float]] = []
     labels: list[str] = []
-    for number, row in rows:
+    for where, row in rows:
         cells = row[1:] if labelled else row
         labels += row[:1] if labelled else []
         if values and len(cells) != len(values[0]):
-            raise ValueError(f"{path}, line {number}: expected {len(values[0])} numbers; found {len(cells)}")
+            raise ValueError(f"{where}: expected {len(values[0])} numbers; found {len(cells)}")
         for cell in cells:
             if not _is_number(cell):
-                raise ValueError(f"{path}, line {number}: not a number: {cell!r}")
+                raise ValueError(f"{where}: not a number: {shown(cell)}")
         values.append([float(cell) for cell in cells])
     if not values:
         hint = "; numbers are separated by commas" if names and any(";" in name for name in names) else ""
@@ -70,12 +73,36 @@ def read_csv(path: Path) -> tuple[list[list[float]], tuple[str, ...], tuple[str,
     return values, tuple(names), tuple(labels)
 
 
-def _is_number(text: str) -> bool:
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the cells of each row that is no remark and not blank, with its place.
+
+    Raises:
+        ValueError: as `lines_in`; a cell that has no end, or one that is longer than any name.
+    """
+    import csv
+
+    wide = path.stat().st_size if path.is_file() else 0
+    check_memory((GROWTH, wide // 8), f"{path}: what is in the file")
+    number = 0
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        # With `newline=""` a name in quotes may hold a line's end, which must not become another.
+        reader = csv.reader((line + "\n" for _, line in lines_in(path)), strict=True)
+        for number, row in enumerate(reader, 1):
+            cells = [cell.strip() for cell in row]
+            if any(cells) and not cells[0].startswith("#"):
+                yield f"{path}, line {number}", cells
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number + 1}: {error}") from None
+
+
+_NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?|[+-]?(inf|infinity|nan)", re.IGNORECASE
+)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell is a number in plain digits; 1_0 and the digits of other scripts are names."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def read_matrix_numpy(path: Path) -> GameSpec:
@@ -83,25 +110,66 @@ def read_matrix_numpy(path: Path) -> GameSpec:
     return GameSpec(name=str(path), oracle=Pairwise(read_numpy(path)))
 
 
-def read_numpy(path: Path) -> Any:
-    """Read the one array of an `.npy` or `.npz` file.
+def read_numpy(path: Path) -> npt.NDArray[Any]:
+    """Read the one array of an `.npy` or `.npz` file; what it says of its size is checked before it is read.
 
     Raises:
         ValueError: says what is wrong.
+        OSError: the file cannot be read.
     """
+    check_file(path)
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            names = content.files
-            if len(names) != 1:
-                raise ValueError(f"{path}: must hold one array; found {len(names)}: {', '.join(names)}")
-            return content[names[0]]
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        if getattr(error, "errno", None) is not None or str(error).startswith(str(path)):
+        with ExitStack() as stack:
+            file: IO[bytes] = stack.enter_context(path.open("rb"))
+            size = path.stat().st_size
+            if zipfile.is_zipfile(file):
+                file, size = _member(stack.enter_context(zipfile.ZipFile(file)))
+                stack.enter_context(file)
+            else:
+                file.seek(0)
+            return _array(file, size)
+    except Exception as error:
+        # numpy, zipfile and the parser of headers raise what they like; the file is at fault whatever it is.
+        if isinstance(error, OSError) and error.filename:
             raise
-        raise ValueError(f"{path}: not a NumPy file of numbers") from None
+        reason = str(error)[:150] or type(error).__name__
+        raise ValueError(f"{path}: not a NumPy file of numbers ({reason})") from None
+
+
+def _member(archive: zipfile.ZipFile) -> tuple[IO[bytes], int]:
+    """Return the one array of an archive and its size."""
+    members = archive.infolist()
+    if len(members) != 1:
+        names = ", ".join(shown(member.filename) for member in members[:5])
+        raise ValueError(f"must hold one array; found {len(members)}{': ' if names else ''}{names}")
+    return archive.open(members[0]), members[0].file_size
+
+
+def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """Read an array whose header says what follows.
+
+    Args:
+        file: at its beginning.
+        size: its bytes.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version[0]}.{version[1]}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, column_first, kind = header(file)
+    if kind.hasobject or kind.kind not in "fiu":
+        raise ValueError(f"holds {'objects' if kind.hasobject else kind.name}")
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"a shape of {shown(shape)}")
+    count, left = math.prod(shape), size - file.tell()
+    if count * kind.itemsize != left:
+        raise ValueError(f"{count * kind.itemsize} bytes of numbers by its header; found {left}")
+    check_memory((4, count), "the array")
+    array = np.empty(count, kind)
+    found = file.readinto(array.view(np.uint8))  # type: ignore[attr-defined] # every binary file has it
+    if found != left:
+        raise ValueError(f"ends after {found} bytes of numbers, of {left}")
+    return array.reshape(shape, order="F" if column_first else "C")
 
 
 @dataclass(frozen=True)
@@ -125,14 +193,10 @@ def votes_in(path: Path) -> Iterator[Vote]:
     Raises:
         ValueError: says what is wrong, with the line.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for where, line in lines_in(path):
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
-        try:
-            vote = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error.msg})") from None
+        vote = json_line(where, line)
         if not isinstance(vote, dict):
             raise ValueError(f"{where}: expected an object with model_a, model_b, winner")
         missing = [key for key in ("model_a", "model_b", "winner") if key not in vote]
@@ -144,13 +208,14 @@ def votes_in(path: Path) -> Iterator[Vote]:
             vote["winner"],
             vote.get("weight", 1),
         )
-        if not isinstance(first, str) or not isinstance(second, str) or first == second:
+        if not (isinstance(first, str) and isinstance(second, str) and first and second) or first == second:
             raise ValueError(f"{where}: model_a and model_b must be two different names")
-        if winner not in WINNERS:
-            raise ValueError(f"{where}: winner must be model_a, model_b or tie; found {winner!r}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e15:
-            raise ValueError(f"{where}: weight must be a number above 0 and at most 1e15; found {weight!r}")
-        about = next((str(vote[key]) for key in ABOUT if vote.get(key) is not None), f"line {number}")
+        if not isinstance(winner, str) or winner not in WINNERS:
+            raise ValueError(f"{where}: winner must be model_a, model_b or tie; found {shown(winner)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 1e-15 <= weight <= 1e15:
+            raise ValueError(f"{where}: weight must be a number from 1e-15 to 1e15; found {shown(weight)}")
+        itself = where.removeprefix(f"{path}, ")
+        about = next((str(vote[key]) for key in ABOUT if vote.get(key) is not None), itself)
         yield Vote(first, second, WINNERS[winner], float(weight), about)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 #: Called with what is being done ("stage: details"), how much of it is done, and of how much.
@@ -13,6 +15,20 @@ Progress = Callable[[str, int, int], None]
 
 #: Seconds between two lines where there is no terminal.
 EVERY = 15.0
+#: Seconds after which a command that has said nothing says that it is at work.
+SILENT = 5.0
+
+
+@dataclass
+class _Board:
+    """What `progress` was told last, for `pulse` to repeat."""
+
+    told: str = ""
+    #: Whether bars are on the terminal, which say it themselves.
+    bars: bool = False
+
+
+_BOARD = _Board()
 
 
 @contextmanager
@@ -33,8 +49,39 @@ def progress(
             yield report
     elif shown and lines:
         yield _Lines(group)
+    elif shown:
+        _BOARD.told = ""
+        yield _Told()
     else:
         yield lambda what, done, total: None
+
+
+@contextmanager
+def pulse(what: str) -> Iterator[None]:
+    """Say on standard error that work goes on, first after `SILENT` seconds, with what `progress` was told last.
+
+    Args:
+        what: is at work.
+    """
+    ended = threading.Event()
+
+    def speak() -> None:
+        began, wait = time.monotonic(), SILENT
+        while not ended.wait(wait):
+            wait = EVERY
+            if not _BOARD.bars:
+                told = f" ({_BOARD.told})" if _BOARD.told else ""
+                print(
+                    f"{what}: at work for {time.monotonic() - began:.0f} s{told}", file=sys.stderr, flush=True
+                )
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager
@@ -44,7 +91,7 @@ def _bars(group: Callable[[str], str]) -> Iterator[Progress]:
     from rich.console import Console
 
     columns = (
-        bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.description}", markup=False), bars.BarColumn(), bars.MofNCompleteColumn(),
         bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
     )  # fmt: skip
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
@@ -56,7 +103,11 @@ def _bars(group: Callable[[str], str]) -> Iterator[Progress]:
                 tasks[name] = shown.add_task(what, total=total)
             shown.update(tasks[name], description=what, completed=done, total=total)
 
-        yield report
+        _BOARD.bars = True
+        try:
+            yield report
+        finally:
+            _BOARD.bars = False
 
 
 class _Lines:
@@ -76,3 +127,15 @@ class _Lines:
         left = (now - began) * (total - done) / max(done - before, 1)
         rest = f", {left:.0f} s left" if done - before > 0 and done < total else ""
         print(f"{what}: {done} of {total}{rest}", file=sys.stderr, flush=True)
+
+
+class _Told:
+    """Keeps what was told last, with the time left."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        left = (time.monotonic() - self._began) * (total - done) / max(done, 1)
+        rest = f", about {left:.0f} s left" if 0 < done < total else ""
+        _BOARD.told = f"{what}: {done} of {total}{rest}"

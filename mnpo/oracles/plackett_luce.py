@@ -18,6 +18,8 @@ from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 SPACING, LEFT, RIGHT = 0.25, 3.5, 3.75
 #: Utilities further apart than this are moved together: e^{-40} is below the rounding of a probability.
 WIDEST_GAP = 40.0
+#: Larger ones are refused: their differences must be numbers.
+LARGEST_UTILITY = 1e100
 
 
 class PlackettLuce(Oracle):
@@ -44,6 +46,10 @@ class PlackettLuce(Oracle):
         given = as_array(utilities, "utilities")
         if given.ndim == 0:
             raise ValueError("utilities must be a list of numbers, one for each response")
+        if np.abs(given).max() > LARGEST_UTILITY:
+            raise ValueError(
+                f"utilities must be at most {LARGEST_UTILITY:g} in size; found {np.abs(given).max():g}"
+            )
         given = given.reshape((1,) * (3 - given.ndim) + given.shape) if given.ndim < 3 else given
         self.utilities: Array = given
         *batch, annotators, self.contexts, self.responses = given.shape

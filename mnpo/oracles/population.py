@@ -12,6 +12,7 @@ from mnpo.numerics import Array, as_weights
 from mnpo.oracles.base import Contexts, Oracle
 from mnpo.oracles.plackett_luce import PlackettLuce
 from mnpo.oracles.rankings import Rankings
+from mnpo.values import shown
 
 
 class Mixture(Oracle):
@@ -177,9 +178,9 @@ def levels_of(ranking: Sequence[Sequence[int]], responses: int) -> npt.NDArray[n
     for level, tied in enumerate(ranking):
         for response in tied:
             if isinstance(response, bool) or not isinstance(response, int | np.integer):
-                raise ValueError(f"ranking must hold response indices; found {response!r}")
+                raise ValueError(f"ranking must hold response indices; found {shown(response)}")
             if not 0 <= response < responses:
-                raise ValueError(f"ranking must name responses 0 to {responses - 1}; found {response}")
+                raise ValueError(f"ranking must name responses 0 to {responses - 1}; found {shown(response)}")
             if response in seen:
                 raise ValueError(f"ranking must name each response once; found {response} twice")
             seen.add(int(response))

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mnpo.numerics import Array, as_array, as_weights, integer_power, products_of_others
+from mnpo.numerics import Array, as_array, as_weights, check_memory, integer_power, products_of_others
 from mnpo.oracles.base import Contexts, Oracle, copies, laid_side_by_side
 
 #: Annotators are taken in blocks of about this many numbers, so that a block stays in the processor's cache.
@@ -241,6 +241,7 @@ def _nodes(
     """
     factors = sum(counts)
     number = _exact_number(factors - 1 if one_left_out else factors)
+    check_memory((2, number, number), f"the quadrature of {factors} opponents")
     if number > 2:
         half = 0.5 * tied
         middle = below + half

@@ -31,6 +31,10 @@ class DenseTensor(Oracle):
 
     def __init__(self, tensor: npt.ArrayLike, players: int | None = None) -> None:
         table = as_array(tensor, "tensor")
+        if table.ndim > len(_TENSOR_LETTERS) + 1:
+            raise ValueError(
+                f"tensor must have at most {len(_TENSOR_LETTERS)} players; found {table.ndim} axes"
+            )
         has_contexts = table.ndim == players + 1 if players is not None else len(set(table.shape)) > 1
         if not has_contexts:
             table = table[None]

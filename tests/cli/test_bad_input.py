@@ -87,7 +87,7 @@ BAD = {
     ),
     "no jobs": (("sim", "sweep", "rps", "--jobs", 0, "--out", "sw"), "jobs must be"),
     "samples of a group": (("sim", "run", "minority", "-n", 3, "--samples", 5), "pairwise payoffs"),
-    "negative tolerance": (("sim", "verify", "rps", "third.json", "--tol", -1), "tolerance"),
+    "negative tolerance": (("sim", "verify", "rps", "third.json", "--tol", -1), "--tol"),
 }
 
 

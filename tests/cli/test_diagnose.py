@@ -96,7 +96,7 @@ BAD = {
     "even": ("even.csv", (), "responses must differ"),
     "scale": ("even.csv", ("--scale", 0), "scale must be"),
     "tau": ("rps", ("--tau", 0), "tau must be a number above 0"),
-    "labels": ("rps", ("--labels", 0), "labels must be"),
+    "labels": ("rps", ("--labels", 0), "--labels"),
 }
 
 

@@ -17,7 +17,7 @@ from mnpo.sim.catalogue import CATALOGUE, make_game
         ("rps:bias=x", "must be a number"),
         ("rps:bias=0.9", r"\(0, 0.5\]"),
         ("cycle:responses=4", "odd"),
-        ("cycle:responses=2.5", "an integer"),
+        ("cycle:responses=2.5", "a whole number"),
         ("random:responses=0", "at least 1"),
         ("tensor:responses=60,players=7", "GiB"),
     ],
