@@ -11,8 +11,6 @@ from typing import Any
 
 #: Whole numbers from here on are more than an array, a file or a seed can hold.
 _TOO_LARGE = 2**63
-#: Characters of a value that an error shows.
-_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,6 @@ class Range:
             raise ValueError(f"{name} must be at least {self.least:.15g}; found {value}")
         if self.most is not None and not value <= self.most:
             raise ValueError(f"{name} must be at most {self.most:.15g}; found {value}")
-
-
-def shown(value: Any) -> str:
-    """Return how an error shows a value that can be of any length: how it begins."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # what holds itself, and whole numbers of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -90,7 +79,7 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         if kind is float and not isinstance(value, bool):
             number = value if isinstance(value, int | float) else _number(value)
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"{key} must be a finite number; found {str(value)[:_SHOWN]}")
+                raise ValueError(f"{key} must be a finite number; found {shown(value)}")
             if number is not None:
                 return number
         if kind is str and isinstance(value, str):

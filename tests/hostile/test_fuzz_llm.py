@@ -166,9 +166,8 @@ def template(path: Path) -> str:
         TOKENIZER.chat_template = path.read_bytes().decode("utf-8", "replace")
         templates.check(TOKENIZER, path)
         return templates.render(TOKENIZER, [*TALK, {"role": "assistant", "content": "a"}])
-    except Exception as error:  # what refuses a conversation is a row that cannot be used, see the encoder
-        assert isinstance(error, templates.TemplateError | ValueError | TypeError | KeyError), repr(error)
-        raise ValueError(f"{path.name}: {str(error)[:100]}".splitlines()[0]) from None
+    except (templates.TemplateError, ValueError, TypeError, KeyError) as error:  # as where rows are encoded
+        raise ValueError(f"{path.name}: {' '.join(str(error)[:100].split())}") from None
 
 
 def zipped(strategy: Any) -> Any:
