@@ -26,6 +26,7 @@ import numpy as np
 
 from mnpo.choices import choose
 from mnpo.numerics import Array, as_array
+from mnpo.values import coerce, shown
 
 Number = float | Array
 
@@ -360,12 +361,17 @@ def rule_from_dict(data: Mapping[str, Any]) -> UpdateRule:
     if unknown or not {"eta", "anchors"} <= set(given):
         what = f"unknown key {unknown[0]!r}" if unknown else "needs the keys 'eta' and 'anchors'"
         raise ValueError(f"a rule given by its anchors: {what}")
-    anchors = tuple(_part(entry, _SOURCES, "anchor") for entry in given["anchors"])
     terms = given.get("advantage") or [{"source": "win-rate"}]
+    for kind, listed in (("anchors", given["anchors"]), ("advantage", terms)):
+        if not isinstance(listed, list | tuple):
+            raise ValueError(f"{kind} of a rule must be a list; found {shown(listed)}")
+    anchors = tuple(_part(entry, _SOURCES, "anchor") for entry in given["anchors"])
     advantage = tuple(_part(entry, {"win-rate": _win_rate}, "advantage") for entry in terms)
-    return UpdateRule(
-        given.get("name") or "custom", float(given["eta"]), anchors, advantage, given.get("refresh")
+    eta, refresh = (
+        coerce(given["eta"], float, "rule.eta"),
+        coerce(given.get("refresh"), int | None, "rule.refresh"),
     )
+    return UpdateRule(str(given.get("name") or "custom"), float(eta), anchors, advantage, refresh)
 
 
 def _win_rate(lag: int | None = None, at: Any = None) -> AdvantageTerm:

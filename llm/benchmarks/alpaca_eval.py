@@ -8,7 +8,6 @@ from 1 to 2 and is 0 for a tie, with the answers themselves.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnpo.common.given import plain_json, read_text
 from mnpo.length_controlled import Answers, fit, standard_error
 
 #: What stands beside the numbers.
@@ -139,19 +139,19 @@ def read_annotations(file: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
 
 def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield rows with the name of their model."""
-    text = _text(file)
     if file.name.endswith((".json", ".json.gz")):
         try:
-            listed = json.loads(text)
+            listed = plain_json(_text(file))
         except json.JSONDecodeError as error:
             raise ValueError(f"{file} is not JSON: {error.msg}") from None
+        except ValueError as error:
+            raise ValueError(f"{file} is not JSON: {error}") from None
         if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
             raise ValueError(f"{file} must hold a list of objects")
         for row in listed:
             yield str(row.get("generator_2", "model")), row
         return
-    table = csv.DictReader(io.StringIO(text, newline=""))
-    names = table.fieldnames or []
+    names, table = _table(file)
     lacking = [column for column in COLUMNS if column not in names]
     if lacking:
         raise ValueError(f"{file} lacks the column {lacking[0]}; it has {', '.join(names) or 'none'}")
@@ -199,12 +199,12 @@ def difficulties(file: Path) -> dict[str, float]:
     Raises:
         ValueError: another table.
     """
-    table = csv.DictReader(io.StringIO(_text(file), newline=""))
-    if not {"instruction", "difficulty"} <= set(table.fieldnames or []):
+    names, table = _table(file)
+    if not {"instruction", "difficulty"} <= set(names):
         raise ValueError(f"{file} must have the columns instruction and difficulty")
     try:
         found = {row["instruction"]: float(row["difficulty"]) for row in table}
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter of a row that ends too early
         raise ValueError(f"{file}: {error}") from None
     if not all(map(math.isfinite, found.values())):
         raise ValueError(f"{file}: a difficulty is not finite")
@@ -213,7 +213,19 @@ def difficulties(file: Path) -> dict[str, float]:
 
 def _text(file: Path) -> str:
     try:
-        content = file.read_bytes()
-        return (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        return read_text(file)
+    except ValueError as error:
+        raise ValueError(f"cannot read {error}") from None
+
+
+def _table(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the columns and the rows of a table.
+
+    Raises:
+        ValueError: names the file.
+    """
+    table = csv.DictReader(io.StringIO(_text(file), newline=""))
+    try:
+        return list(table.fieldnames or []), list(table)
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {table.line_num}: {error}") from None

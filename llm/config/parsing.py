@@ -85,6 +85,8 @@ def _check(node: yaml.Node, sizes: dict[int, int], above: tuple[int, ...]) -> in
         return sizes[id(node)]
     if len(above) > _DEEPEST:
         raise ValueError(f"line {node.start_mark.line + 1}: values within values, more than {_DEEPEST}")
+    if isinstance(node, yaml.ScalarNode) and any("\ud800" <= letter <= "\udfff" for letter in node.value):
+        raise ValueError(f"line {node.start_mark.line + 1}: a text that is not valid Unicode")
     if node.tag not in _PLAIN:
         raise ValueError(f"line {node.start_mark.line + 1}: {node.tag} is no plain value")
     inner: list[yaml.Node] = []

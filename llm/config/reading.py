@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,23 @@ def load(source: str | None = None, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ValueError: no such preset or file, an unknown key (with the nearest one), or a value of the wrong kind.
     """
-    draft = _read(source or "tiny")
+    with _named(source):
+        draft = _read("tiny" if source is None else source)
     for text in overrides:
         draft.read(text)
-    return draft.resolved()
+    with _named(source):
+        return draft.resolved()
+
+
+@contextmanager
+def _named(source: str | None) -> Iterator[None]:
+    """Have errors name the file that they come from."""
+    try:
+        yield
+    except ValueError as error:
+        if source is None or source in str(error) or Path(source).suffix not in (".yaml", ".yml"):
+            raise
+        raise ValueError(f"{source}: {error}") from None
 
 
 def given(source: str, overrides: Sequence[str] = ()) -> set[Place]:

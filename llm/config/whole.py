@@ -202,6 +202,8 @@ class Draft:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ValueError(f"expected key=value; found {shown(text)}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"{shown(name)}: a text that is not valid Unicode")
         try:
             parsed = parse(value)
         except NotYaml:

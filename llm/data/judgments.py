@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.choices import choose
+from mnpo.common.given import read_text
 from mnpo.llm.data.encoding import text_of
 from mnpo.llm.data.formats import (
     NUMBERS,
@@ -235,19 +236,26 @@ def _preflib(path: Path) -> Iterator[Raw]:
     from preflibtools.instances import OrdinalInstance
 
     try:
+        read_text(path)  # a text of a size that fits
         instance = OrdinalInstance(str(path))
+        names = instance.alternatives_name
+        rows = [
+            (
+                [(names[which], place) for place, tied in enumerate(order) for which in tied],
+                instance.multiplicity[order],
+            )
+            for order in instance.orders
+        ]
     except Exception as error:  # whatever a reader can do
-        raise ValueError(f"dataset {path}: {first_line(error)}") from None
-    names = instance.alternatives_name
-    for number, order in enumerate(instance.orders, start=1):
-        placed = [(names[which], place) for place, tied in enumerate(order) for which in tied]
+        raise ValueError(f"dataset {path}: {type(error).__name__}: {first_line(error)}") from None
+    for number, (placed, weight) in enumerate(rows, start=1):
         yield (
             number,
             {
                 "prompt": instance.title or path.stem,
                 "responses": [text for text, _ in placed],
                 "ranking": [place for _, place in placed],
-                "weight": instance.multiplicity[order],
+                "weight": weight,
             },
         )
 

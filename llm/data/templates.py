@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 #: Characters of a template itself.
 LONGEST = 2**20
 #: Steps that a conversation may take, and more for each turn and each character of it.
-_STEPS, _A_TURN, _A_LETTER = 200_000, 1000, 2
+_STEPS, _A_TURN, _A_LETTER = 100_000, 1000, 2
 #: Characters of one text that a template builds, and so many times those of the conversation more.
 _LETTERS, _TIMES = 2**20, 16
 #: Characters that are worked on in one step.

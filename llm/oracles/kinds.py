@@ -28,6 +28,8 @@ KINDS: dict[str, str] = {
     "judge": "mnpo.llm.oracles.judge:Judge",
     "python": "mnpo.llm.oracles.python:python",
 }
+#: Kinds of plain values, by the annotation of an option.
+_PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
 #: The group of entry points of further kinds.
 GROUP = "mnpo.oracles"
 
@@ -80,10 +82,10 @@ class Kind(NamedTuple):
             raise ValueError(f"{what}: {first_line(error)}") from error
 
     def _number(self, name: str, value: Any, what: str) -> Any:
-        """Return a text that stands for a number as the number: YAML reads 1e-2 as a text."""
-        takes = str(self.parameters[name].annotation) if name in self.parameters else ""
-        if isinstance(value, str) and takes in ("float", "float | None"):
-            return coerce(value, (float,), f"{what}: {name}")
+        """Return a value as an option takes it: YAML reads 1e-2 as a text, and not every text is a number."""
+        takes = str(self.parameters[name].annotation).split(" | ") if name in self.parameters else [""]
+        if all(kind in _PLAIN for kind in takes):
+            return coerce(value, tuple(_PLAIN[kind] for kind in takes), f"{what}: {name}")
         return value
 
 

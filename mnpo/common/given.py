@@ -19,7 +19,9 @@ _MIB = 2**20
 #: Bytes of a text that is read as a whole, of one line, and of one JSON array of rows.
 TEXT, LINE, ARRAY = 256 * _MIB, 64 * _MIB, 1024 * _MIB
 #: A compressed file may become so many times larger, once it is larger than so many bytes.
-_TIMES, _ANYWAY = 100, 64 * _MIB
+_TIMES, _ANYWAY = 100, 16 * _MIB
+#: Empty lines, one after the other.
+_BLANK = 10**6
 #: What begins a text in another encoding.
 _OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _BOM = b"\xef\xbb\xbf"
@@ -71,10 +73,13 @@ def lines(path: Path) -> Iterator[bytes]:
         ValueError: as `read_bytes`, a line that is longer than `LINE`, or an array that is longer than `ARRAY`.
     """
     with _Stream(path) as stream:
-        number, first = 0, True
+        number, blank, first = 0, 0, True
         while line := stream.line(number + 1, ARRAY if first else LINE):
             number += 1
-            if first and line.strip():
+            blank = 0 if line.strip() else blank + 1
+            if blank > _BLANK:
+                raise ValueError(f"{path}: more than {_BLANK} empty lines, up to line {number}")
+            if first and not blank:
                 array = line.lstrip().startswith(b"[")
                 if array:
                     line = stream.rest(line, ARRAY)

@@ -3,7 +3,9 @@
 A case has `kind` (the class that it is of), `command` (arguments of `mnpo`), `files` (path -> content) and `says`, a
 word that the one line must hold. A content is a text, or one key with what it is made of: `hex`, `base64`, `lines` (a
 list), `repeat` ([text, times]), `gz` (a content, compressed), `json` (plain data), `npy` (nested lists), `link` (where
-a symbolic link leads), `folder` (an empty one: true), `pipe` (that nobody writes to: true).
+a symbolic link leads), `folder` (an empty one: true), `pipe` (one that nobody writes to: true), `model` (a folder with
+the small model of the tests in which some files have another content, or none: null). There `merge` is the JSON that
+stands there with other keys, and `cut` its first bytes. What a command may leave is in the folder `out`.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def cases(name: str) -> list[Any]:
     ]
 
 
-def content(given: Any) -> bytes:
-    """Return what a file of a case holds."""
+def content(given: Any, stands: Path | None = None) -> bytes:
+    """Return what a file of a case holds, in place of one that stands there."""
     if isinstance(given, str):
         return given.encode("utf-8", "surrogatepass")
     ((how, value),) = given.items()
@@ -58,6 +60,12 @@ def content(given: Any) -> bytes:
             return gzip.compress(content(value), mtime=0)
         case "json":
             return json.dumps(value).encode()
+        case "merge":
+            assert stands is not None
+            return json.dumps(json.loads(stands.read_text()) | value).encode()
+        case "cut":
+            assert stands is not None
+            return stands.read_bytes()[:value]
         case "npy":
             sink = io.BytesIO()
             np.save(sink, np.array(value))
@@ -65,8 +73,8 @@ def content(given: Any) -> bytes:
     raise ValueError(f"unknown content {how}")
 
 
-def write(folder: Path, files: dict[str, Any]) -> None:
-    """Put the files of a case into a folder."""
+def write(folder: Path, files: dict[str, Any], model: Path | None = None) -> None:
+    """Put the files of a case into a folder; `model` is the small model's."""
     for name, given in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +84,22 @@ def write(folder: Path, files: dict[str, Any]) -> None:
             path.mkdir()
         elif isinstance(given, dict) and "pipe" in given:
             os.mkfifo(path)
+        elif isinstance(given, dict) and "model" in given:
+            assert model is not None
+            changed_model(path, model, given["model"])
         else:
             path.write_bytes(content(given))
+
+
+def changed_model(folder: Path, model: Path, changes: dict[str, Any]) -> None:
+    """Make a folder with a model of which some files are changed; the others are links to its own."""
+    folder.mkdir()
+    for file in model.iterdir():
+        if file.name not in (*changes, "checksums.json"):  # changed on purpose
+            (folder / file.name).symlink_to(file)
+    for name, given in changes.items():
+        if given is not None:
+            (folder / name).write_bytes(content(given, model / name))
 
 
 @contextmanager
@@ -97,16 +119,19 @@ def within(seconds: int) -> Iterator[None]:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Return every file of a folder with its content, and every folder."""
+    """Return every file of a folder with its content, and every folder; `out` is the command's own."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() and not path.is_symlink() else None
         for path in sorted(folder.rglob("*"))
+        if path.relative_to(folder).parts[0] != "out"
     }
 
 
-def refused(case: dict[str, Any], folder: Path, monkeypatch: Any, capsys: Any) -> None:
+def refused(
+    case: dict[str, Any], folder: Path, monkeypatch: Any, capsys: Any, model: Path | None = None
+) -> None:
     """Run a case and assert that it is refused: one line that says why, status 2, nothing left, in seconds."""
-    write(folder, case.get("files", {}))
+    write(folder, case.get("files", {}), model)
     before = tree(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["mnpo", *map(str, case["command"])])
