@@ -52,6 +52,12 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most + 2 else f"{text[:most]}…"
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names as an error lists them: in one line, the first of many."""
+    texts = [" ".join(name.split())[:60] for name in names[:most]]
+    return ", ".join(texts) + ", .." * (len(names) > most) or "none"
+
+
 def coerce(value: Any, hint: Any, key: str) -> Any:
     """Return a value as what a key takes: YAML reads 5e-7 as text, and an integer is a number too.
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mnpo.common.given import plain_json, read_text
 from mnpo.length_controlled import Answers, fit, standard_error
+from mnpo.values import listed
 
 #: What stands beside the numbers.
 PROTOCOL = (
@@ -120,7 +121,7 @@ def read_annotations(file: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
     for number, (name, row) in enumerate(_rows(file), start=1):
         try:
             read = _row(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{file}, row {number}: {what}") from None
         rows = found.setdefault(name, [])
@@ -141,20 +142,20 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield rows with the name of their model."""
     if file.name.endswith((".json", ".json.gz")):
         try:
-            listed = plain_json(_text(file))
+            found = plain_json(_text(file).encode())
         except json.JSONDecodeError as error:
             raise ValueError(f"{file} is not JSON: {error.msg}") from None
         except ValueError as error:
             raise ValueError(f"{file} is not JSON: {error}") from None
-        if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
             raise ValueError(f"{file} must hold a list of objects")
-        for row in listed:
+        for row in found:
             yield str(row.get("generator_2", "model")), row
         return
     names, table = _table(file)
     lacking = [column for column in COLUMNS if column not in names]
     if lacking:
-        raise ValueError(f"{file} lacks the column {lacking[0]}; it has {', '.join(names) or 'none'}")
+        raise ValueError(f"{file} lacks the column {lacking[0]}; it has {listed(names)}")
     for row in table:
         yield str(row.get("model") or row.get("baseline") or "model"), row
 

@@ -167,7 +167,7 @@ def existing(judgments: Path, answers: Path | None = None, baseline: Path | None
             strange = next((score for score in scores if score is not None and score not in VERDICTS), None)
             if strange is not None:
                 raise ValueError(f"unknown score {strange!r}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{judgments}, row {number}: {what}") from None
         found.setdefault(name, []).append(Game(asked, first, second, styles.get((name, asked))))

@@ -134,7 +134,7 @@ def existing(judgments: Path) -> dict[str, Any]:
                 int(row["turn"]),
                 score if known else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{judgments}, row {number}: {what}") from None
         found.setdefault(str(row.get("model") or row.get("model_id") or "model"), []).append(one)

@@ -14,6 +14,7 @@ from mnpo.common.digests import file_digest
 from mnpo.common.given import check_file, lines, plain_json, text_lines
 from mnpo.llm.data import made
 from mnpo.llm.data.formats import COLUMNS, SCORED, STRENGTHS, Malformed, Row, as_row, first_line
+from mnpo.values import listed
 
 #: Rows that are made on the spot at most: more would take hours to make.
 _MADE = 10**7
@@ -243,5 +244,5 @@ def _check_columns(name: str, seen: set[str], renamed: Mapping[str, str], good: 
     if missing:
         raise ValueError(
             f"dataset {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(sorted(missing))}; it has "
-            f"{', '.join(sorted(seen))} (give other names with columns.chosen=..)"
+            f"{listed(sorted(seen))} (give other names with columns.chosen=..)"
         )

@@ -157,7 +157,7 @@ def _base_of(adapter: Path) -> Path:
     try:
         return find(name)
     except ValueError as error:
-        raise ValueError(f"adapter {adapter}: its base {error}") from None
+        raise ValueError(f"adapter {adapter}: its base {' '.join(str(error).split())}") from None
 
 
 def gguf_file(folder: Path, asked: str | None) -> str | None:

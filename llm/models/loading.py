@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -26,7 +25,7 @@ from mnpo.llm.models.folders import (
     is_adapter,
 )
 from mnpo.llm.models.reading import reading, reason
-from mnpo.llm.models.weights import DTYPES, configuration, in_gguf, load_whole, named
+from mnpo.llm.models.weights import DTYPES, check_finite, configuration, in_gguf, load_whole, named
 
 #: Files that make a tokenizer.
 _TOKENIZERS = ("tokenizer*", "vocab*", "merges*", "spiece*", "*.model")
@@ -175,6 +174,7 @@ def merged(base: PreTrainedModel, adapter: Path, *, fresh: bool = False) -> PreT
     _check_change(adapted, adapter, fresh)
     with reading(f"cannot merge the adapter {adapter}"):
         found: PreTrainedModel = adapted.merge_and_unload()
+    check_finite(found.named_parameters(), f"the base model with the adapter {adapter}")
     for weights in found.parameters():  # PEFT has frozen those of the base model
         weights.requires_grad_(weights.is_floating_point())
     # An adapter that is trained on this model belongs to this one, not to the base model.
@@ -191,9 +191,7 @@ def _check_change(adapted: Any, adapter: Path, fresh: bool) -> None:
     from peft import get_peft_model_state_dict
 
     weights = get_peft_model_state_dict(adapted)
-    broken = [name for name, one in weights.items() if not bool(torch.isfinite(one).all())]
-    if broken:
-        raise ValueError(f"adapter {adapter} has weights that are not finite: {named(sorted(broken))}")
+    check_finite(weights.items(), f"adapter {adapter}")
     # A layer adds A·B, one of which is 0 as long as it was not trained. What else there is may change something.
     layers: dict[str, list[bool]] = {}
     for name, one in weights.items():

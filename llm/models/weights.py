@@ -100,10 +100,23 @@ def load_whole(
             **options,
         )
     _check(model, found, folder, head, spare)
-    broken = [name for name, weights in model.named_parameters() if not bool(torch.isfinite(weights).all())]
-    if broken:
-        raise ValueError(f"model {folder} has weights that are not finite: {named(broken)}")
+    check_finite(model.named_parameters(), f"model {folder}")
     return model
+
+
+def check_finite(weights: Iterable[tuple[str, Any]], what: str) -> None:
+    """Refuse weights that are no numbers.
+
+    Args:
+        weights: by name.
+        what: whose they are, which begins the line.
+
+    Raises:
+        ValueError: names them.
+    """
+    broken = [name for name, one in weights if not bool(torch.isfinite(one).all())]
+    if broken:
+        raise ValueError(f"{what} has weights that are not finite: {named(sorted(broken))}")
 
 
 def _check_sizes(network: Any, config: Any, folder: Path, trust_remote_code: bool) -> None:

@@ -12,8 +12,12 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from mnpo.common.reading import _object as unique
+from mnpo.common.reading import parse_json
 
 _MIB = 2**20
 #: Bytes of a text that is read as a whole, of one line, and of one JSON array of rows.
@@ -102,18 +106,14 @@ def text_lines(path: Path) -> Iterator[str]:
             yield _decoded(path, line, f", line {number}")
 
 
-def plain_json(content: str | bytes) -> Any:
-    """Return what a text of JSON holds.
+def plain_json(content: bytes) -> Any:
+    """Return what a row or a file of data in JSON holds.
 
     Raises:
-        ValueError: no JSON, a key that is there twice, values within values too deep, or half a character.
+        ValueError: as `mnpo.common.reading.parse_json`, or half a character.
     """
-    try:
-        found = json.loads(content, object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("values within values, too deep to be read") from None
-    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    if _HALF.search(raw):
+    found = parse_json(content.decode("utf-8", "surrogatepass"))
+    if _HALF.search(content):
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -122,14 +122,16 @@ def plain_json(content: str | bytes) -> Any:
 
 
 def read_json_object(path: Path, most: int = TEXT) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object that a JSON file of settings holds; Infinity is a number there, which libraries write.
 
     Raises:
         ValueError: names the file, and what is wrong with it.
     """
     text = read_text(path, most)
     try:
-        found = plain_json(text)
+        found = json.loads(text, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError(f"cannot read {path}: nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     if not isinstance(found, dict):
@@ -142,10 +144,11 @@ class _Stream:
 
     def __init__(self, path: Path) -> None:
         check_file(path)
+        self._file: gzip.GzipFile | BufferedReader
         self._path, self._read = path, 0
         self._packed = os.stat(path).st_size if path.suffix == ".gz" else None
         try:
-            self._file: IO[bytes] = gzip.open(path) if self._packed is not None else path.open("rb")  # noqa: SIM115  # __exit__ closes it
+            self._file = gzip.GzipFile(path) if self._packed is not None else path.open("rb")  # noqa: SIM115  # __exit__ closes it
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror or error}") from None
 
@@ -209,15 +212,6 @@ def _decoded(path: Path, content: bytes, where: str = "") -> str:
     if "\0" in text:
         raise ValueError(f"{path}{where}: it holds a zero byte, which is no text")
     return text
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:40]!r} is there twice")
-    return found
 
 
 def _size(count: int) -> str:
