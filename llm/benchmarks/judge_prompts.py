@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.common.digests import data_digest
-from mnpo.common.given import plain_json, read_text, text_lines
+from mnpo.common.given import plain_json, read_bytes, read_text, text_lines
 from mnpo.llm.config.parsing import parse_file
 from mnpo.llm.endpoints.chat import Request
 from mnpo.llm.endpoints.fences import TOLD, fence
@@ -184,9 +184,9 @@ def _read(path: Path) -> Iterator[tuple[str | None, tuple[tuple[str, str], ...]]
     if path.suffix in (".yaml", ".yml"):
         found = [parse_file(path)]
     elif path.suffix == ".jsonl":
-        found = [plain_json(line) for line in text_lines(path) if line.strip()]
+        found = [plain_json(line.encode()) for line in text_lines(path) if line.strip()]
     else:
-        found = plain_json(read_text(path))
+        found = plain_json(read_bytes(path))
         found = found if isinstance(found, list) else [found]
     for row in found:
         if not isinstance(row, Mapping):
