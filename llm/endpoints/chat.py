@@ -210,6 +210,7 @@ class Chat:
                 wait(running, return_when=FIRST_COMPLETED)
         finally:
             stop.set()
+            self._exchange.give_up()  # of what is still under way, if nobody reads on
             pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
             raise failure

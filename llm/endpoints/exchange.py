@@ -8,6 +8,8 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from functools import cache
 from typing import Any, NamedTuple
 
 from mnpo.llm.data.formats import Message, first_line
@@ -65,22 +67,22 @@ class Exchange:
             default_headers={"Accept-Encoding": "identity"},
         )  # fmt: skip
         self.url = str(self._client.base_url)
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = _loop_of(os.getpid())
+        self._under_way: set[Future[Arrived]] = set()
 
     def post(self, model: str, messages: Sequence[Message], fields: Mapping[str, Any]) -> Arrived:
         """Ask for a chat completion; from any thread.
 
         Raises:
-            NoAnswer: the connection fails, the answer is too large, or takes too long.
+            NoAnswer: the connection fails, the answer is too large, takes too long, or is given up.
         """
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="exchange", daemon=True).start()
         asked = asyncio.wait_for(self._post(model, messages, fields), self._seconds)
+        answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        self._under_way.add(answer)
         try:
-            return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+            return answer.result()
+        except CancelledError:
+            raise NoAnswer("nobody waits for its answer") from None
         except TimeoutError:
             raise NoAnswer(f"no whole answer came within {self._seconds:g} seconds") from None
         except Exception as error:
@@ -88,12 +90,27 @@ class Exchange:
             if isinstance(found, _Status):
                 return found.arrived
             raise NoAnswer(_reason(found)) from None
+        finally:
+            self._under_way.discard(answer)
+
+    def give_up(self) -> None:
+        """Wait no longer for any answer."""
+        for answer in list(self._under_way):
+            answer.cancel()
 
     async def _post(self, model: str, messages: Sequence[Message], fields: Mapping[str, Any]) -> Arrived:
         create: Any = self._client.chat.completions.with_streaming_response.create
         async with create(model=model, messages=messages, extra_body=dict(fields)) as reply:
             text = await _text(reply.iter_bytes())
         return Arrived(reply.status_code, reply.headers, text)
+
+
+@cache
+def _loop_of(process: int) -> asyncio.AbstractEventLoop:
+    """Return where the requests of a process run."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="exchange", daemon=True).start()
+    return loop
 
 
 async def _looked_at(response: Any) -> None:

@@ -52,6 +52,16 @@ def test_closing_early_asks_no_more(server: Server) -> None:
     answers.close()  # type: ignore[attr-defined]  # a generator
     time.sleep(0.3)
     assert len(server.seen) <= 4
+    # Nor does anything wait for what is under way.
+    server.reply = lambda parts, before: says("[[A]]", seconds=0.0 if parts[0] == "0" else 20.0)
+    answers = judge_at(server, concurrency=3).answer(numbered(50), CPU)
+    next(answers)
+    time.sleep(0.1)
+    answers.close()  # type: ignore[attr-defined]  # a generator
+    end = time.monotonic() + 5
+    while any(thread.name.startswith("judge") for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_requests_overlap_up_to_the_limit(server: Server) -> None:
