@@ -19,6 +19,7 @@ from mnpo import __version__
 from mnpo.choices import choose
 from mnpo.common.digests import data_digest, file_digest
 from mnpo.common.files import clear_partials
+from mnpo.common.ownership import LOCK, owned
 from mnpo.common.progress import Progress
 from mnpo.common.seals import read_sealed, write_sealed
 from mnpo.dynamics import Trajectory, run
@@ -130,7 +131,8 @@ def sweep(
         The table's path.
 
     Raises:
-        ValueError: an unknown backend, one that is not installed, or a folder with another sweep.
+        ValueError: an unknown backend, one that is not installed, or a folder with another sweep, or that another
+            process works in.
     """
     from joblib import Parallel, delayed
 
@@ -139,19 +141,24 @@ def sweep(
         raise ValueError("jobs must be at least 1, or negative for all cores but so many; found 0")
     if address is not None and backend == "local":
         raise ValueError("an address is of a cluster; choose backend dask or ray")
-    done = _claim(folder, laid)
-    todo = [cell for cell in laid if cell.key not in done]
-    finished = len(laid) - len(todo)
-    with cluster(backend, address):
-        tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
-        for cell, table in tasks:
-            done[cell.key] = keep_cell(table, folder / "cells", cell.key)
-            finished += 1
-            if progress:
-                progress(cell.label, finished, len(laid))
-    table = folder / "results.parquet"
-    join_tables([done[cell.key] for cell in laid], table)
-    return table
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"cannot write {folder}: it is a file")
+    with owned(folder, otherwise="wait for it, or choose another --out"):
+        done = _claim(folder, laid)
+        todo = [cell for cell in laid if cell.key not in done]
+        finished = len(laid) - len(todo)
+        with cluster(backend, address):
+            tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+                delayed(_keyed)(cell) for cell in todo
+            )
+            for cell, table in tasks:
+                done[cell.key] = keep_cell(table, folder / "cells", cell.key)
+                finished += 1
+                if progress:
+                    progress(cell.label, finished, len(laid))
+        table = folder / "results.parquet"
+        join_tables([done[cell.key] for cell in laid], table)
+        return table
 
 
 def _content(game: str) -> str:
@@ -219,21 +226,14 @@ def _claim(folder: Path, laid: Sequence[Cell]) -> dict[str, Path]:
     """Make the folder this sweep's, or continue it; return the files of the cells that are done, by key."""
     plan: dict[str, Any] = {"cells": [asdict(cell) for cell in laid]}
     note = folder / "sweep.json"
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"cannot write {folder}: it is a file")
     if note.is_file():
         if read_sealed(note) not in (
             None,
             plan,
         ):  # a damaged one is written again: cells say what they are
             raise ValueError(f"{folder} holds another sweep; choose another --out")
-    elif folder.exists() and any(not _unfinished(path) for path in folder.iterdir()):
+    elif any(not _unfinished(path) for path in folder.iterdir()):
         raise ValueError(f"{folder} exists and is not a sweep's folder; choose another --out")
-    else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"cannot write {folder}: {error.strerror}") from None
     write_sealed(note, plan)
     (folder / "cells").mkdir(exist_ok=True)
     clear_partials(folder / "cells")
@@ -242,4 +242,6 @@ def _claim(folder: Path, laid: Sequence[Cell]) -> dict[str, Path]:
 
 def _unfinished(path: Path) -> bool:
     """Whether a file or folder is what a sweep leaves that was stopped before it began."""
-    return path.suffix == ".partial" or (path.name == "cells" and path.is_dir() and not any(path.iterdir()))
+    if path.suffix == ".partial" or path.name == LOCK:
+        return True
+    return path.name == "cells" and path.is_dir() and not any(path.iterdir())

@@ -20,7 +20,11 @@ _PAUSE = 0.2
 
 @contextlib.contextmanager
 def owned(
-    folder: Path, *, wait: bool = False, waiting: Callable[[str], None] | None = None
+    folder: Path,
+    *,
+    wait: bool = False,
+    waiting: Callable[[str], None] | None = None,
+    otherwise: str = "wait for it (--wait), or give another output_dir",
 ) -> Iterator[None]:
     """Own a folder while the block runs.
 
@@ -31,13 +35,14 @@ def owned(
         folder: made if it is not there.
         wait: whether to wait for its owner; else the folder is refused.
         waiting: told once whom it waits for.
+        otherwise: what who is refused can do.
 
     Raises:
         ValueError: somebody else owns it; says who.
         OSError: the folder cannot be made.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    handle = _taken(folder / LOCK, wait, waiting)
+    handle = _taken(folder / LOCK, wait, waiting, otherwise)
     try:
         yield
     finally:
@@ -49,7 +54,7 @@ def owned(
                 path.rmdir()
 
 
-def _taken(file: Path, wait: bool, waiting: Callable[[str], None] | None) -> int | None:
+def _taken(file: Path, wait: bool, waiting: Callable[[str], None] | None, otherwise: str) -> int | None:
     told = False
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +68,7 @@ def _taken(file: Path, wait: bool, waiting: Callable[[str], None] | None) -> int
             owner = _owner(handle)
             os.close(handle)
             if not wait:
-                raise ValueError(
-                    f"{file.parent} is in use by {owner}; wait for it (--wait), or give another output_dir"
-                ) from None
+                raise ValueError(f"{file.parent} is in use by {owner}; {otherwise}") from None
             if waiting is not None and not told:
                 waiting(owner)
             told = True

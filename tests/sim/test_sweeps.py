@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+from mnpo.common.ownership import LOCK, owned
 from mnpo.sim import sweeps
 from mnpo.sim.catalogue import make_game
 from mnpo.sim.studies import play
@@ -117,3 +118,21 @@ def test_a_flipped_bit_changes_no_table(tmp_path):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         file.write_bytes(content)
         assert parquet.read_table(sweep(laid, tmp_path / "s")).equals(whole)
+
+
+def test_one_sweep_at_a_time_works_in_a_folder(laid, tmp_path):
+    with (
+        owned(tmp_path / "s"),
+        pytest.raises(
+            ValueError, match=r"s is in use by process \d+ .*; wait for it, or choose another --out"
+        ),
+    ):
+        sweep(laid, tmp_path / "s")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / LOCK).touch()  # as a killed one leaves it
+    sweep(laid, tmp_path / "s")
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        "cells",
+        "results.parquet",
+        "sweep.json",
+    ]
