@@ -96,7 +96,7 @@ def train(
 def _working(config: Config, wait: bool) -> Iterator[Progress]:
     """Own the output folder and show progress; only the first of several processes owns and shows."""
     from mnpo.common.ownership import owned
-    from mnpo.llm.runtime.leaving import follow_launcher
+    from mnpo.llm.runtime.processes import follow_launcher
     from mnpo.llm.runtime.progress import progress, quiet
 
     def waiting(owner: str) -> None:

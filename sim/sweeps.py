@@ -8,6 +8,7 @@ that an interrupted sweep continues where it was.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mnpo import __version__
 from mnpo.choices import choose
 from mnpo.common.digests import data_digest, file_digest
 from mnpo.common.files import clear_partials
+from mnpo.common.leaving import follow
 from mnpo.common.ownership import LOCK, owned
 from mnpo.common.progress import Progress
 from mnpo.common.seals import read_sealed, write_sealed
@@ -149,7 +151,7 @@ def sweep(
         finished = len(laid) - len(todo)
         with cluster(backend, address):
             tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                delayed(_keyed)(cell) for cell in todo
+                delayed(_keyed)(cell, os.getpid()) for cell in todo
             )
             for cell, table in tasks:
                 done[cell.key] = keep_cell(table, folder / "cells", cell.key)
@@ -167,8 +169,12 @@ def _content(game: str) -> str:
     return file_digest(path) if path.is_file() else __version__
 
 
-def _keyed(cell: Cell) -> tuple[Cell, Any]:
-    """One task: a cell and its table, made where the cell was run so that the parent only writes it."""
+def _keyed(cell: Cell, parent: int) -> tuple[Cell, Any]:
+    """One task: a cell and its table, made where the cell was run so that the parent only writes it.
+
+    A process that was started for it goes with its parent.
+    """
+    follow(parent)
     return cell, as_table(run_cell(cell))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnpo.llm.runtime.leaving import follow_launcher
+from mnpo.common.leaving import follow
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,12 @@ class Group:
 def launched() -> bool:
     """Tell whether torchrun or accelerate started this process."""
     return "LOCAL_RANK" in os.environ
+
+
+def follow_launcher() -> None:
+    """End with torchrun or accelerate, where they started this process: killed, they would leave it behind."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        follow(os.getppid())
 
 
 def join(use_cpu: bool = False) -> Group:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from mnpo.llm.runtime.leaving import leave
+from mnpo.common.leaving import leave
 
 #: What is said: of which kind, and what.
 Report = tuple[str, Any]

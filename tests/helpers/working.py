@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mnpo.llm.runtime.leaving import follow_launcher
+from mnpo.llm.runtime.processes import follow_launcher
 from mnpo.llm.runtime.serving import serve
 
 

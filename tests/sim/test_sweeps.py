@@ -1,5 +1,10 @@
 """Sweeps: the same table however they are run, interrupted and continued without loss or repetition."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
@@ -118,6 +123,35 @@ def test_a_flipped_bit_changes_no_table(tmp_path):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         file.write_bytes(content)
         assert parquet.read_table(sweep(laid, tmp_path / "s")).equals(whole)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from mnpo.sim.sweeps import cells, sweep
+sweep(cells(["random:responses=4"], ["inpo"], [2], [0.1], [0.2, 0.3, 0.4, 0.5], seeds=400, steps=200000), Path(sys.argv[1]), jobs=2)
+"""
+
+
+def test_no_process_outlives_a_sweep_that_is_killed(tmp_path):
+    sweeping = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "s")], stderr=subprocess.DEVNULL
+    )
+    started = Path(f"/proc/{sweeping.pid}/task/{sweeping.pid}/children")
+    while (
+        sum("LokyProcess" in Path(f"/proc/{pid}/cmdline").read_text() for pid in started.read_text().split())
+        < 2
+    ):
+        assert sweeping.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)  # until they are at work
+    pids = started.read_text().split()
+    sweeping.kill()
+    sweeping.wait()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_one_sweep_at_a_time_works_in_a_folder(laid, tmp_path):

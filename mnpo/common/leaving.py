@@ -10,8 +10,6 @@ import time
 from functools import cache
 from typing import NoReturn
 
-#: Set by torchrun, and by accelerate where that starts several processes.
-_LAUNCHED = "TORCHELASTIC_RUN_ID"
 #: Seconds between two looks at who the parent is.
 _PAUSE = 0.5
 
@@ -25,14 +23,14 @@ def leave() -> NoReturn:
 
 
 @cache
-def follow_launcher() -> None:
-    """See to it that this process ends when its launcher does, also where that is killed.
+def follow(parent: int) -> None:
+    """See to it that this process ends when the one that started it does, also where that is killed.
 
-    Launchers end their processes; one that was killed leaves them behind, and they would go on and write.
+    Args:
+        parent: its number; nothing is done where another process is this one's parent.
     """
-    if _LAUNCHED not in os.environ:
+    if os.getppid() != parent:
         return
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
