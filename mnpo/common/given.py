@@ -148,7 +148,9 @@ class _Stream:
         self._path, self._read = path, 0
         self._packed = os.stat(path).st_size if path.suffix == ".gz" else None
         try:
-            self._file = gzip.GzipFile(path) if self._packed is not None else path.open("rb")  # noqa: SIM115  # __exit__ closes it
+            self._file = (
+                gzip.GzipFile(path) if self._packed is not None else path.open("rb")
+            )  # __exit__ closes it
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror or error}") from None
 
