@@ -324,13 +324,13 @@ def _load(source: str, overrides: list[str] | None, default: str | None = None) 
 def _note(source: str, overrides: list[str] | None, config: Config, stage: str | None = None) -> None:
     """Say in a line each what may be meant otherwise, before the work begins."""
     from mnpo.llm.config.reading import given, is_override
-    from mnpo.llm.idle import idle, tested
+    from mnpo.llm.idle import idle, whom_it_tests
 
     if not _first():
         return
     words = [source, *(overrides or [])] if is_override(source) else overrides or []
     keys = given("tiny" if is_override(source) else source, words)
-    for note in [*idle(config, keys), *(tested(config) if stage == "evaluate" else ())]:
+    for note in [*idle(config, keys), *(whom_it_tests(config) if stage == "evaluate" else ())]:
         typer.echo(f"mnpo: note: {note}", err=True)
 
 

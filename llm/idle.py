@@ -56,11 +56,6 @@ READERS = (
     ),
     Reader(("eval_tau",), lambda c: c.evaluation.eval_gap is not False, "for the duality gap; eval_gap is false"),
     Reader(
-        ("dataset_config_name", "dataset_split", "max_samples"),
-        lambda c: c.data.dataset_name is not None,
-        "for pairs that are given: dataset_name",
-    ),
-    Reader(
         ("attributes", "attribute_weights"), lambda c: REGRESSION in c.oracle_fit.objectives,
         "for oracle_objective=regression",
     ),
@@ -102,7 +97,7 @@ def idle(config: Config, given: Collection[Place]) -> Iterator[str]:
                 yield f"{key} has no effect here; it is {who}"
 
 
-def tested(config: Config) -> Iterator[str]:
+def whom_it_tests(config: Config) -> Iterator[str]:
     """Yield a line on whom an evaluation tests where nobody says and nothing was fitted."""
     home, policy = config.folders.home, config.model.model_name_or_path
     if config.evaluation.eval_model is None and not (home / "model").is_dir():

@@ -84,7 +84,7 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         if kind is float and not isinstance(value, bool):
             number = value if isinstance(value, int | float) else _number(value)
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"{key} must be a finite number; found {shown(value)}")
+                raise ValueError(f"{key} must be a finite number; found {str(value)[:60]}")
             if number is not None:
                 return number
         if kind is str and isinstance(value, str):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
+import random
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import Dataset
 from mutations import JSON_WORDS, TABLE_WORDS, fuzz, mutated, reshaped, seconds_to_fuzz
 
 from mnpo.llm.benchmarks import alpaca_eval, arena_hard, mt_bench
@@ -170,6 +173,13 @@ def template(path: Path) -> str:
         raise ValueError(f"{path.name}: {' '.join(str(error)[:100].split())}") from None
 
 
+def parquet() -> bytes:
+    """A Parquet file of pairs."""
+    sink = io.BytesIO()
+    Dataset.from_list(PAIRS[1] * 9).to_parquet(sink)
+    return sink.getvalue()
+
+
 def zipped(strategy: Any) -> Any:
     return strategy.map(lambda content: gzip.compress(content, mtime=0))
 
@@ -187,6 +197,7 @@ CASES: dict[str, Case] = {
     "pairs": ("d.jsonl", rows(PAIRS, "preference", "chosen"), lambda p: list(read(str(p))), check_rows),
     "pairs in an array": ("d.json", reshaped(PAIRS, ("chosen",)), lambda p: list(read(str(p))), check_rows),
     "pairs, packed": ("d.jsonl.gz", zipped(rows(PAIRS)) | mutated([gzip.compress(b"{}\n" * 20)]), lambda p: list(read(str(p))), check_rows),
+    "pairs in Parquet": ("d.parquet", mutated([parquet()]), lambda p: list(read(str(p))), check_rows),
     "judgments": ("d.jsonl", rows(JUDGED, "ranking", "score"), lambda p: list(read_judgments(str(p), attributes=("helpfulness", "coherence"))), check_judgments),
     "prompts": ("d.jsonl", rows(PROMPTS, "prompt"), lambda p: prompt_texts(Data(), Prompts(prompt_dataset_name=str(p)))[0], check_numbers),
     "responses": ("d.jsonl", rows(RESPONSES, "response"), lambda p: responses_in(str(p)), check_numbers),
@@ -215,3 +226,22 @@ def test_for_as_long_as_one_likes(name: str, tmp_path: Path, capsys: Any) -> Non
     tried, taken = fuzz(contents, tmp_path / file, reader, check, seconds=seconds_to_fuzz(len(CASES)))
     with capsys.disabled():
         print(f"\n{name}: {tried} files, {taken} of them read")
+
+
+def test_a_saved_data_set_with_bits_flipped_is_refused_and_never_a_crash(tmp_path: Path) -> None:
+    """Its files are mapped: a wrong place in them would be read as it is."""
+    Dataset.from_list(PAIRS[1] * 30).save_to_disk(str(tmp_path / "set"))
+    (file,) = (tmp_path / "set").glob("*.arrow")
+    content, draw, told = file.read_bytes(), random.Random(0), list[str]()
+    for _ in range(60):
+        broken = bytearray(content)
+        for _ in range(draw.choice([1, 1, 8])):
+            broken[draw.randrange(len(broken))] ^= 1 << draw.randrange(8)
+        file.unlink()  # what was read before may still be mapped
+        file.write_bytes(broken)
+        try:
+            list(read(str(tmp_path / "set")))
+        except ValueError as error:
+            told.append(str(error))
+    assert len(told) > 10
+    assert all(line.startswith(f"dataset {tmp_path / 'set'}") and "\n" not in line for line in told)

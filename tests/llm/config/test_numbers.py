@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mnpo.llm.config import load, resolve
-from mnpo.llm.config.training import Training
+from mnpo.llm.config.training import FIXED, RANGES, Training, arguments
 from mnpo.llm.config.whole import SECTIONS
 from mnpo.values import coerce
 
@@ -77,6 +77,11 @@ def test_overrides_are_read_alike(text: str) -> None:
         with pytest.raises(ValueError, match=key) as error:
             load("tiny", [f"{key}={text}"])
         refusal(error, key)
+
+
+def test_every_number_of_transformers_has_its_range() -> None:
+    numbers = {name for name, known in arguments().items() if {int, float} & set(known.kinds)}
+    assert numbers - set(FIXED) == set(RANGES)
 
 
 @pytest.mark.parametrize("text", [".nan", "inf", str(HUGE)])

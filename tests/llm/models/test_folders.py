@@ -107,3 +107,19 @@ def test_a_fingerprint_is_of_the_content_and_stays_what_it_was(tmp_path: Path, m
     (there / "model.safetensors").write_bytes(weights)
     os.utime(there / "model.safetensors", ns=(1, 1))
     assert folders.fingerprint(there) != expected, "a folder that was written anew is another model"
+
+
+def test_which_weights_stand_where_is_part_of_a_model(tmp_path: Path) -> None:
+    """Its loading reads the index; a model in one piece has none, and its fingerprint is what it was."""
+    for name, content in {"config.json": "{}", "a.safetensors": "a", "b.safetensors": "b"}.items():
+        (tmp_path / name).write_text(content)
+    alone = folders.fingerprint(tmp_path)
+    index, found = tmp_path / "model.safetensors.index.json", set[str]()
+    for first, second in (("a", "b"), ("b", "a")):
+        index.write_text(
+            json.dumps({"weight_map": {"x": f"{first}.safetensors", "y": f"{second}.safetensors"}})
+        )
+        found.add(folders.fingerprint(tmp_path))
+    assert len(found | {alone}) == 3
+    index.unlink()
+    assert folders.fingerprint(tmp_path) == alone

@@ -60,7 +60,7 @@ def test_a_specification_without_a_kind_is_told_so() -> None:
         ({"kind": "judge", "model": "m", "scale": 2}, "oracle m of kind judge has no option 'scale'"),
         ({"name": "styles", "scale": "big"}, "oracle styles of kind synthetic: scale must be a number; found 'big'"),
         ({"name": "styles", "scale": -1}, "oracle styles of kind synthetic: scale must be a number above 0; found -1"),
-        ({"name": "styles", "scale": True}, "oracle styles of kind synthetic: scale must be a number above 0; found True"),
+        ({"name": "styles", "scale": True}, "oracle styles of kind synthetic: scale must be a number; found True"),
         ({"kind": "reward", "model": "m", "batch_size": "4"}, "oracle m of kind reward: "),
         ({"kind": "judge", "model": "m", "base_url": "http://me:secret@localhost/v1"}, "oracle m: a URL must not hold a password"),
         ({"kind": "population", "members": ["styles", 3]}, "oracle population: a member must be a name or keys and values; found 3"),
