@@ -23,7 +23,7 @@ WRONG: dict[str, str] = {
     "fit tiny learnig_rate=1": "unknown key 'learnig_rate'; did you mean 'learning_rate'?",
     "fit tiny sampling.learning_rate=1": "section sampling has no key 'learning_rate'",
     "fit rule.eta=2": "a preset or a YAML file comes before 'rule.eta=2'",
-    "fit tiny temperature=nan": "temperature must be a finite number; found 'nan'",
+    "fit tiny temperature=nan": "temperature must be a finite number; found nan",
     "fit tiny optim=foo": "unknown value of optim 'foo'",
     "fit tiny lr_scheduler_type=cosin": "unknown value of lr_scheduler_type 'cosin'; did you mean 'cosine'?",
     "fit tiny report_to=wand": "report_to: unknown 'wand'; did you mean 'wandb'?",
