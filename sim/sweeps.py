@@ -149,9 +149,10 @@ def sweep(
         done = _claim(folder, laid)
         todo = [cell for cell in laid if cell.key not in done]
         finished = len(laid) - len(todo)
+        maker = os.getpid() if backend == "local" else None
         with cluster(backend, address):
             tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                delayed(_keyed)(cell, os.getpid()) for cell in todo
+                delayed(_keyed)(cell, maker) for cell in todo
             )
             for cell, table in tasks:
                 done[cell.key] = keep_cell(table, folder / "cells", cell.key)
@@ -169,12 +170,15 @@ def _content(game: str) -> str:
     return file_digest(path) if path.is_file() else __version__
 
 
-def _keyed(cell: Cell, parent: int) -> tuple[Cell, Any]:
+def _keyed(cell: Cell, maker: int | None) -> tuple[Cell, Any]:
     """One task: a cell and its table, made where the cell was run so that the parent only writes it.
 
-    A process that was started for it goes with its parent.
+    Args:
+        cell: the cell.
+        maker: the process that starts others for tasks, which go with it; None where a cluster does that.
     """
-    follow(parent)
+    if maker is not None and maker != os.getpid():
+        follow(maker)
     return cell, as_table(run_cell(cell))
 
 

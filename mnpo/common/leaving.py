@@ -27,10 +27,8 @@ def follow(parent: int) -> None:
     """See to it that this process ends when the one that started it does, also where that is killed.
 
     Args:
-        parent: its number; nothing is done where another process is this one's parent.
+        parent: its number. One that is gone already has left this process to another.
     """
-    if os.getppid() != parent:
-        return
 
     def watch() -> None:
         while os.getppid() == parent:
