@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnpo.common.given import check_file
+from mnpo.common.given import check_file, user_path
 from mnpo.cyclicity import check_size
 from mnpo.llm.config import Config
 from mnpo.llm.config.whole import Place, key_at
@@ -148,7 +147,7 @@ def _check_places(config: Config) -> None:
     template = config.model.chat_template_path
     if template is not None:
         try:
-            check_file(Path(template).expanduser())
+            check_file(user_path(template))
         except ValueError as error:
             raise ValueError(f"chat_template_path {error}") from None
     _check_gguf(config)
@@ -157,13 +156,13 @@ def _check_places(config: Config) -> None:
 def _check_gguf(config: Config) -> None:
     """Refuse a file that none of the models' folders holds; what a hub holds is not known yet."""
     file, named = config.model.gguf_file, config.model.policies().values()
-    folders = [Path(name).expanduser() for name in named if not name.startswith(PREFIX)]
+    folders = [user_path(name) for name in named if not name.startswith(PREFIX)]
     if file is not None and all(folder.is_dir() and not (folder / file).is_file() for folder in folders):
         raise ValueError(f"gguf_file {file}: none of the models' folders holds it")
 
 
 def _check_model(name: str) -> None:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.exists() and not path.is_dir():
         raise ValueError(f"model {name} is not a folder")
     if not path.exists() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
@@ -171,7 +170,7 @@ def _check_model(name: str) -> None:
 
 
 def _check_data(name: str) -> None:
-    path = Path(name).expanduser()
+    path = user_path(name)
     looks_local = name[:1] in "./~" or re.search(r"\.(jsonl?|gz|parquet|txt)$", name)
     if not path.exists() and not name.startswith(PREFIX) and looks_local:
         raise ValueError(f"dataset {name}: no such file or folder")

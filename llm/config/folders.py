@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mnpo.common.given import user_path
 from mnpo.llm.config.keys import REQUIRED, Section, key
 
 
@@ -32,7 +33,7 @@ class Folders(Section):
     @property
     def home(self) -> Path:
         """The run's folder."""
-        return Path(self.output_dir).expanduser()
+        return user_path(self.output_dir)
 
     def store(self, what: Literal["samples", "answers", "scores", "encoded"]) -> Path:
         """Return the folder of all that is kept by content: responses, answers, log-probabilities or token ids."""
@@ -42,4 +43,4 @@ class Folders(Section):
             "scores": self.scores_dir,
             "encoded": self.encoded_dir,
         }[what]
-        return self.home / what if given is None else Path(given).expanduser()
+        return self.home / what if given is None else user_path(given)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.choices import choose
+from mnpo.common.given import user_path
 from mnpo.llm.config.parsing import parse, parse_file
 from mnpo.llm.config.whole import Config, Draft, Place
 
@@ -21,7 +22,7 @@ def is_override(text: str) -> bool:
     if not _OVERRIDE.match(text):
         return False
     try:
-        return not Path(text).expanduser().is_file()
+        return not user_path(text).is_file()
     except (OSError, RuntimeError, ValueError):  # too long for a name, no such user, or a zero byte
         return True
 
@@ -71,7 +72,7 @@ def _named(source: str | None) -> Iterator[None]:
 
 def given(source: str, overrides: Sequence[str] = ()) -> set[Place]:
     """Return the keys that a user's own file and words name, of a configuration that `load` has read; see there."""
-    draft, path = Draft(), Path(source).expanduser()
+    draft, path = Draft(), user_path(source)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         draft = Draft({name: value for name, value in parse_file(path).items() if name != "preset"})
     for text in overrides:
@@ -80,7 +81,7 @@ def given(source: str, overrides: Sequence[str] = ()) -> set[Place]:
 
 
 def _read(source: str) -> Draft:
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         choose(source, presets(), "preset (or .yaml file)")
         content = (resources.files("mnpo.llm") / "presets" / f"{source}.yaml").read_text("utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.choices import choose
-from mnpo.common.given import read_text
+from mnpo.common.given import read_text, user_path
 from mnpo.llm.data.encoding import text_of
 from mnpo.llm.data.formats import (
     NUMBERS,
@@ -221,7 +221,7 @@ def read_judgments(
 
 
 def _rows(name: str, config: str | None, split: str | None) -> Iterable[Raw]:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix in _PREFLIB and path.is_file():
         return _preflib(path)
     return raw_rows(name, config, split)

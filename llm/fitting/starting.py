@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from mnpo.common.files import whole_folder
+from mnpo.common.given import user_path
 from mnpo.common.seals import damage, seal
 from mnpo.llm.config import OracleFit
 from mnpo.llm.data import templates
@@ -76,7 +77,7 @@ def load(job: Job, folder: Path, kind: str) -> PreTrainedModel:
 def _body(job: Job) -> Path:
     """Return the folder of the model that the fit starts from; unlike a policy it may have a head."""
     name = job.model.model_name_or_path
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir() and _has_head(folder, job.model.trust_remote_code):
         check_weights(folder)
         return find(name)
@@ -89,7 +90,7 @@ def _own_tokenizer(job: Job, folder: Path) -> Any:
     home = folder if named is None else find(named)
     tokenizer = load_tokenizer(home, trust_remote_code=job.model.trust_remote_code)
     if template is not None:
-        set_template(tokenizer, Path(template).expanduser())
+        set_template(tokenizer, user_path(template))
     return tokenizer
 
 

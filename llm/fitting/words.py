@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from mnpo.common.given import user_path
 from mnpo.llm.config import Config, Draft, is_configuration, load
 from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.config.reading import is_override
@@ -66,7 +66,7 @@ def _oracle(word: str) -> tuple[str, Any]:
         return str(spec.get("name") or spec.get("model") or spec.get("kind")), spec
     if word in NAMED or word in names():
         return word, word
-    path = Path(word).expanduser()
+    path = user_path(word)
     if path.is_dir() and (is_fitted(path) or (path / "config.json").is_file()):
         return path.resolve().name, str(path) if is_fitted(path) else {"kind": "reward", "model": str(path)}
     return word, None

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from mnpo.common.digests import data_digest, file_digests, stamp
-from mnpo.common.given import read_json_object
+from mnpo.common.given import read_json_object, user_path
 from mnpo.common.seals import SEAL, damage
 from mnpo.values import shown
 
@@ -37,8 +37,12 @@ def find(name: str) -> Path:
     Raises:
         ValueError: no such folder, or a hub that does not have or give it.
     """
-    folder = Path(name).expanduser()
-    if folder.exists():
+    folder = user_path(name)
+    try:
+        there = folder.exists()
+    except OSError as error:  # a name that is too long, or a folder that may not be looked into
+        raise ValueError(f"model {shown(name)}: {error.strerror}") from None
+    if there:
         if not folder.is_dir():
             raise ValueError(f"model {name} is not a folder")
         return folder

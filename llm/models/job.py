@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from mnpo.common.given import user_path
 from mnpo.common.progress import Progress
 from mnpo.llm.config import Compute, Folders, Models
 from mnpo.llm.data.kept import Encodings
@@ -93,7 +94,7 @@ class Job:
         check_vocabulary(tokenizer, policy, **options)
         setattr(tokenizer, ALLOWED, model.special_tokens_in_text == "allow")
         if model.chat_template_path is not None:
-            set_template(tokenizer, Path(model.chat_template_path).expanduser())
+            set_template(tokenizer, user_path(model.chat_template_path))
         if tokenizer.eos_token_id is None:
             raise ValueError(
                 f"the tokenizer in {home} has no end-of-sequence token (eos_token): no response would end"

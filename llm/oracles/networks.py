@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.given import user_path
 from mnpo.llm.models.folders import find, fingerprint
 from mnpo.llm.models.weights import configuration
 from mnpo.llm.oracles import batches, texts
@@ -55,7 +56,7 @@ class ModelOracle(TextOracle):
     @property
     def _is_here(self) -> bool:
         """Whether it lies in a folder, so that it can be checked at once."""
-        return Path(self._model).expanduser().is_dir()
+        return user_path(self._model).is_dir()
 
     def _read_by(self) -> dict[str, Any]:
         """Return what answers depend on; where the model lies is no part of it."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnpo.choices import choose
+from mnpo.common.given import user_path
 from mnpo.llm.endpoints.addresses import check_no_secret
 from mnpo.llm.oracles import kinds
 from mnpo.llm.oracles.base import TextOracle, check_scale
@@ -114,8 +114,8 @@ def _keys(spec: Spec) -> TextOracle | dict[str, Any]:
         return {"kind": "python", "function": spec}
     if spec not in NAMED and spec in kinds.names():
         return {"kind": spec}
-    if spec not in NAMED and Path(spec).expanduser().is_dir():
-        return spec_of(Path(spec).expanduser())
+    if spec not in NAMED and user_path(spec).is_dir():
+        return spec_of(user_path(spec))
     choose(spec, dict.fromkeys([*NAMED, *kinds.names()]), "oracle")
     return {"name": spec}
 

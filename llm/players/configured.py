@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mnpo.common.given import user_path
 from mnpo.llm.config import Config, Draft, is_configuration, load
 from mnpo.llm.config.reading import is_override
 from mnpo.llm.players.words import iterations, named
@@ -33,7 +34,7 @@ def configured(words: Sequence[str]) -> Config:
     if source is not None:
         draft = Draft(load(source))
     elif run is not None:
-        draft = _of_run(Path(run).expanduser(), overrides)
+        draft = _of_run(user_path(run), overrides)
     else:
         draft = Draft({"model": {"model_name_or_path": "none"}})
     if source is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.given import user_path
 from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.endpoints.addresses import check_no_secret
@@ -40,10 +41,10 @@ def named(words: Sequence[str]) -> dict[str, Any]:
         elif word in runs:
             start = f"{Path(word).resolve().name}/" if len(runs) > 1 else ""
             found += [(start + name, str(folder)) for name, folder in iterations(word).items()]
-        elif word.startswith(PREFIX) or not Path(word).expanduser().exists():
+        elif word.startswith(PREFIX) or not user_path(word).exists():
             found.append((word, word))
         else:
-            path = Path(word).expanduser()
+            path = user_path(word)
             own = path.resolve().name if path.is_dir() else _FILE.sub("", path.name)
             found.append((own, str(path)))
     names = [name for name, _ in found]
@@ -55,7 +56,7 @@ def named(words: Sequence[str]) -> dict[str, Any]:
 
 def iterations(word: str) -> dict[str, Path]:
     """Return the policies that a run left, by iteration (and player); empty for what is no run."""
-    home = Path(word).expanduser()
+    home = user_path(word)
     if word.startswith("{") or not (home / "config.yaml").is_file():
         return {}
     numbered = sorted(
@@ -105,9 +106,9 @@ def player_of(name: str, spec: Any) -> Player:
 
 
 def _file(name: str, file: str) -> FilePlayer:
-    if not Path(file).expanduser().is_file():
+    if not user_path(file).is_file():
         raise ValueError(f"player {name}: {file}: no such file")
-    return FilePlayer(name, str(Path(file).expanduser()))
+    return FilePlayer(name, str(user_path(file)))
 
 
 def _braces(word: str) -> tuple[str, Any]:

@@ -33,6 +33,18 @@ _BOM = b"\xef\xbb\xbf"
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
+def user_path(name: str) -> Path:
+    """Return the path that a name stands for, in which ~ is somebody's home.
+
+    Raises:
+        ValueError: nobody of that name has a home.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{name}: there is no such home") from None
+
+
 def check_file(path: Path) -> None:
     """Refuse what is no regular file: a folder, a pipe that nobody may write to, a device without end.
 
