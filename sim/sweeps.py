@@ -23,7 +23,7 @@ from mnpo.common.files import clear_partials
 from mnpo.common.progress import Progress
 from mnpo.dynamics import Trajectory, run
 from mnpo.games import Game
-from mnpo.numerics import Array
+from mnpo.numerics import Array, check_memory
 from mnpo.oracles import Pairwise
 from mnpo.presets import RULES, make_rule
 from mnpo.sim.catalogue import CATALOGUE
@@ -79,6 +79,7 @@ def cells(
     for name in rules:
         choose(name, RULES, "rule")
     every = max(1, -(-steps // records))
+    check_memory((64, seeds, -(-steps // every) + 1), "the rows of a cell")
     laid = []
     for game, rule, n, tau, eta in itertools.product(games, rules, players, taus, etas):
         if make_rule(rule, eta=eta, tau=tau, players=n).externals:
@@ -143,6 +144,8 @@ def sweep(
     done = _claim(folder, laid)
     todo = [cell for cell in laid if cell.key not in done]
     finished = len(laid) - len(todo)
+    if progress:
+        progress("cells", finished, len(laid))
     with cluster(backend, address):
         tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_keyed)(cell) for cell in todo)
         for cell, table in tasks:

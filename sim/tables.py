@@ -51,10 +51,10 @@ def read_csv(
         ValueError: says what is wrong, with the line where it has one.
     """
     rows: list[tuple[str, list[str]]] = []
-    for row in _rows(path):
-        rows.append(row)
+    for where, cells in _rows(path):
+        rows.append((where, cells))
         if square and len(rows) > len(rows[0][1]) + 1:
-            raise ValueError(f"{row[0]}: matrix must be square; found more rows than columns")
+            raise ValueError(f"{where}: matrix must be square; found more rows than columns")
     if not rows:
         raise ValueError(f"{path}: has no rows of numbers")
     names: list[str] = []
