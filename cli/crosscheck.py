@@ -9,6 +9,7 @@ import typer
 
 from mnpo.cli import options as opt
 from mnpo.cli.recording import recorded
+from mnpo.common.progress import pulse
 
 if TYPE_CHECKING:
     from mnpo.llm.crosscheck.positions import Case
@@ -25,6 +26,7 @@ _GAMES = {
 
 
 def crosscheck(
+    context: typer.Context,
     rules: Annotated[
         list[str] | None,
         typer.Argument(
@@ -61,7 +63,10 @@ def crosscheck(
     ] = None,
     eta: opt.Eta = 1.0,
     steps: Annotated[
-        int, typer.Option("--steps", "-s", help="Updates in a row, besides the single one.", min=0)
+        int,
+        typer.Option(
+            "--steps", "-s", help="Updates in a row, besides the single one.", min=0, max=opt.MOST_STEPS
+        ),
     ] = 20,
     labels: Annotated[
         str,
@@ -89,9 +94,16 @@ def crosscheck(
     from mnpo.llm.runtime.progress import progress, quiet
 
     quiet()
+    context.with_resource(pulse("mnpo crosscheck"))
+    given = opt.given(context)
     if rules == [ORACLES]:
+        idle = given & {"policy", "feedback", "tau", "eta", "steps", "labels"}
+        if idle:
+            raise ValueError(f"--{min(idle)} has no effect on the check of {ORACLES}")
         _oracles(game or ORACLES_GAME, seed, as_json, out)
         return
+    if "labels" in given and feedback == "exact":
+        raise ValueError("--labels has no effect where win rates are known; it goes with --feedback sampled")
     counts = opt.parse_counts(labels, "labels")
     assert counts is not None
     options: dict[str, Any] = {
@@ -102,8 +114,8 @@ def crosscheck(
         cases = cases_of(options)
         with progress() as report:
             record = check(
-                cases, [policy] if policy else list(NETWORKS), steps=steps, feedback=feedback, labels=counts,
-                seed=seed or 0, progress=report,
+                cases, list(NETWORKS) if policy is None else [policy], steps=steps, feedback=feedback,
+                labels=counts, seed=seed or 0, progress=report,
             )  # fmt: skip
         keep(record, printed=record["rows"])
     if not as_json:

@@ -90,6 +90,12 @@ Out = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def given(context: typer.Context) -> set[str]:
+    """Return the parameters of a command that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
 def open_game(game: str, players: int | None = None, seed: int | None = None) -> GameSpec:
     """Open the game that a command is about; nothing else in the command is random.
 

@@ -39,11 +39,9 @@ def default(
     """
     context.with_resource(pulse(f"mnpo sim {context.invoked_subcommand or ''}".rstrip()))
     if context.invoked_subcommand is not None:
-        given = [
-            name for name, source in _sources(context).items() if source == "COMMANDLINE" and name != "debug"
-        ]
+        given = opt.given(context) - {"debug"}
         if given:
-            name = "json" if given[0] == "as_json" else given[0]
+            name = min(given).removeprefix("as_")
             raise ValueError(f"--{name} goes after {context.invoked_subcommand!r}, not before it")
         return
     from mnpo.sim.studies import STUDY_GAME
@@ -144,14 +142,6 @@ def _compare(
         show.notes(comparison.spec.notes)
         show_games.comparison(record)
         show.folder(keep.folder)
-
-
-def _sources(context: typer.Context) -> dict[str, str]:
-    return {
-        name: source.name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) is not None
-    }
 
 
 # Commands in the order in which they are listed.

@@ -218,8 +218,7 @@ def verify(
     claim = read_claim(policies)
     number = players if players is not None else claim.players
     spec = opt.open_game(game, number, seed)
-    asked = opt.parse_numbers(tau, "tau")
-    strength = claim.tau if asked is None else asked
+    strength = claim.tau if tau is None else opt.parse_numbers(tau, "tau")
     given = opt.read_reference(reference)
     played = spec.game(number, strength, claim.reference if given is None else given)
     certificate = check(played, claim.policies, tol)

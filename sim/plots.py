@@ -106,7 +106,10 @@ def redraw(folder: Path) -> list[Path]:
     if not isinstance(record, dict):
         raise ValueError(f"{results} is no record of a run: it holds {shown(record)}")
     try:
-        drawn = figures(record)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ValueError(f"{results} is no record of a run: {type(error).__name__} {error}") from None
-    return _write(drawn, folder)
+        return _write(figures(record), folder)
+    except OSError:
+        raise
+    except Exception as error:
+        # What draws a record takes it as a run wrote it, and trips over another wherever it differs.
+        reason = str(error)[:200]
+        raise ValueError(f"{results} is no record of a run: {type(error).__name__} {reason}") from None

@@ -26,7 +26,7 @@ from mnpo.common.progress import Progress
 from mnpo.common.seals import read_sealed, write_sealed
 from mnpo.dynamics import Trajectory, run
 from mnpo.games import Game
-from mnpo.numerics import Array
+from mnpo.numerics import Array, check_memory
 from mnpo.oracles import Pairwise
 from mnpo.presets import RULES, make_rule
 from mnpo.sim.catalogue import CATALOGUE
@@ -81,6 +81,7 @@ def cells(
     for name in rules:
         choose(name, RULES, "rule")
     every = max(1, -(-steps // records))
+    check_memory((64, seeds, -(-steps // every) + 1), "the rows of a cell")
     laid = []
     for game, rule, n, tau, eta in itertools.product(games, rules, players, taus, etas):
         if make_rule(rule, eta=eta, tau=tau, players=n).externals:
@@ -150,6 +151,8 @@ def sweep(
         todo = [cell for cell in laid if cell.key not in done]
         finished = len(laid) - len(todo)
         maker = os.getpid() if backend == "local" else None
+        if progress:
+            progress("cells", finished, len(laid))
         with cluster(backend, address):
             tasks = Parallel(n_jobs=jobs, return_as="generator_unordered")(
                 delayed(_keyed)(cell, maker) for cell in todo

@@ -132,11 +132,11 @@ def read_numpy(path: Path) -> npt.NDArray[Any]:
         with ExitStack() as stack:
             file: IO[bytes] = stack.enter_context(path.open("rb"))
             size = path.stat().st_size
-            if zipfile.is_zipfile(file):
+            begins = file.read(2)
+            file.seek(0)
+            if begins == b"PK":
                 file, size = _member(stack.enter_context(zipfile.ZipFile(file)))
                 stack.enter_context(file)
-            else:
-                file.seek(0)
             return _array(file, size)
     except Exception as error:
         # numpy, zipfile and the parser of headers raise what they like; the file is at fault whatever it is.

@@ -119,6 +119,7 @@ class _Lines:
         self._last = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        _BOARD.told = f"{what}: {done} of {total}"
         now = time.monotonic()
         began, before = self._start.setdefault(self._group(what), (now, done))
         if done < total and now - self._last < EVERY:

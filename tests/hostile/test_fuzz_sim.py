@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mutations import JSON_WORDS, TABLE_WORDS, fuzz, mutated, reshaped, seconds_to_fuzz
 
+from mnpo.cli.main import main
+from mnpo.sim import plots
 from mnpo.sim.diagnosing import diagnose
 from mnpo.sim.readers import read_claim, read_game, read_policies
 
@@ -148,6 +150,29 @@ def test_mutated_files_are_refused_or_read(reader, tmp_path):
     name, contents, read, check = READERS[reader]
     tried, _ = fuzz(contents, tmp_path / name, read, check)
     assert tried >= 100
+
+
+RECORDS = {
+    "run": ("run", "rps", "--steps", 2),
+    "compare": ("compare", "rps", "--players", "2,3", "--steps", 2),
+    "show": ("show", "rps:contexts=2"),
+    "diagnose": ("diagnose", "rps"),
+    "tournament": ("tournament", "v.jsonl", "--draws", 2),
+}
+
+
+@pytest.mark.parametrize("kind", list(RECORDS))
+def test_mutated_results_are_refused_or_drawn(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v.jsonl").write_text("\n".join(map(json.dumps, VOTES[0])))
+    monkeypatch.setattr("sys.argv", ["mnpo", "sim", *map(str, RECORDS[kind]), "--out", "r"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    results = tmp_path / "r" / "results.json"
+    record = json.loads(results.read_text())
+    monkeypatch.setattr(plots, "_write", lambda drawn, folder: list(drawn))  # drawing takes its time
+    contents = reshaped([record], ("kind",)) | mutated([results.read_bytes()], JSON_WORDS)
+    fuzz(contents, results, lambda path: plots.redraw(path.parent), lambda drawn: None, examples=60)
 
 
 @pytest.mark.slow

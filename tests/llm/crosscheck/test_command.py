@@ -44,7 +44,7 @@ def test_the_command_keeps_its_record_and_refuses_in_one_line(
         "inpo:eta=1,eta=2": "option 'eta' of rule inpo is given twice",
         "inpo --policy gpt": "unknown network 'gpt'",
         "inpo --feedback none": "unknown kind of feedback 'none'",
-        "inpo --seed -1": "seed must be at least 0; found -1",
+        "inpo --seed -1": "--seed",
         "inpo --feedback sampled --labels 100": "labels must be at least two different numbers above 0",
         "td-mnpo --game annotators --feedback sampled": "annotators: sampled feedback needs pairwise payoffs",
         "inpo --game random:responses=51": "2 to 50 responses; found 1 and 51",
