@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnpo.common.ornaments import save_figure
+from mnpo.common.ornaments import add_figures
 from mnpo.common.palette import MARKERS, PALETTE
 from mnpo.common.style import printable
 
@@ -32,7 +32,7 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     if not record["iterations"]:
         return []
-    return save_figure(lambda: _figure(record), folder, FIGURE)
+    return add_figures(lambda: {FIGURE: _figure(record)}, folder)
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnpo.common.files import whole_file
+from mnpo.common.ornaments import add_figures, write_figures
 from mnpo.common.reading import load_json
-from mnpo.common.style import printable
 from mnpo.common.tournament_figure import tournament_figures
 from mnpo.sim.figures.crosscheck import crosscheck_figures
 from mnpo.sim.figures.diagnosis import diagnosis_figures
@@ -40,6 +37,10 @@ KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Figure]]] = {
 }
 
 
+#: Of the pixels.
+DPI = 300
+
+
 def figures(record: dict[str, Any]) -> dict[str, Figure]:
     """Return all figures of a record (`results.json`), by file name without ending.
 
@@ -54,41 +55,12 @@ def figures(record: dict[str, Any]) -> dict[str, Figure]:
 
 def save(record: dict[str, Any], folder: Path) -> list[Path]:
     """Draw a record's figures into a folder as PNG and SVG, each whole or not at all, and return the files."""
-    return _write(figures(record), folder)
-
-
-def _write(drawn: dict[str, Figure], folder: Path) -> list[Path]:
-    import matplotlib
-
-    files = []
-    # Text stays text in the SVG, and the same record gives the same bytes.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mnpo"}):
-        for name, figure in drawn.items():
-            for ending in ("png", "svg"):
-                files.append(folder / f"{name}.{ending}")
-                metadata = {"Date": None} if ending == "svg" else None
-                with whole_file(files[-1]) as partial:
-                    figure.savefig(partial, format=ending, dpi=300, metadata=metadata)
-    return files
+    return write_figures(figures(record), folder, DPI)
 
 
 def draw(record: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw the figures of results that stand already: one that cannot be drawn is warned of, and costs nothing."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        try:
-            files = save(record, folder)
-        except Exception as error:
-            # Fonts, sizes and texts can fail in as many ways as a drawing library has; the results are worth more.
-            _warn(f"could not be drawn: {error or type(error).__name__}")
-            return []
-    if warned:
-        _warn(f"may lack something: {warned[0].message}")
-    return files
-
-
-def _warn(text: str) -> None:
-    print(f"mnpo: the figures {printable(' '.join(text.split())[:200])}", file=sys.stderr)
+    """Draw the figures of results that stand already; see `mnpo.common.ornaments.add_figures`."""
+    return add_figures(lambda: figures(record), folder, DPI)
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -106,7 +78,7 @@ def redraw(folder: Path) -> list[Path]:
     if not isinstance(record, dict):
         raise ValueError(f"{results} is no record of a run: it holds {shown(record)}")
     try:
-        return _write(figures(record), folder)
+        return write_figures(figures(record), folder, DPI)
     except OSError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ import numpy as np
 from mnpo.common.cycles import Cycles, shortened
 from mnpo.common.diagnosis_figure import diagnosis_figure
 from mnpo.common.files import clear_partials, whole_file
-from mnpo.common.ornaments import save_figure
+from mnpo.common.ornaments import add_figures
 from mnpo.common.progress import Progress
 from mnpo.cyclicity import check_size
 from mnpo.diagnosis import Annotator, Diagnosing
@@ -108,7 +108,7 @@ def diagnose(
         with whole_file(job.home / "diagnosis.md") as partial:
             partial.write_text(_page(record), encoding="utf-8", errors="replace")
         record.write(job.home)
-        save_figure(lambda: diagnosis_figure(record.diagnosis), job.home, "diagnosis")
+        add_figures(lambda: {"diagnosis": diagnosis_figure(record.diagnosis)}, job.home)
         return record
 
     return job.processes.agree(write)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.common.ornaments import save_figure
+from mnpo.common.ornaments import add_figures
 from mnpo.common.progress import Progress
 from mnpo.common.reliability_figure import reliability_figure
 from mnpo.llm.config import ATTRIBUTES, Compute, Data, Folders, Judging, Models, OracleTest
@@ -82,7 +82,7 @@ def test_oracle(
         if oracle_test.recalibrate:
             _recalibrate(oracle_test.tested_oracles, tests)
         record.write(job.home)
-        save_figure(lambda: reliability_figure(record.as_dict()["tests"]), job.home, FIGURE)
+        add_figures(lambda: {FIGURE: reliability_figure(record.as_dict()["tests"])}, job.home)
     job.processes.wait()
     return record
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from mnpo.common.files import clear_partials, write_json
-from mnpo.common.ornaments import save_figure
+from mnpo.common.ornaments import add_figures
 from mnpo.common.progress import Progress
 from mnpo.common.style import printable
 from mnpo.common.tournament_figure import tournament_figures
@@ -276,14 +275,12 @@ def _write(home: Path, record: TournamentHeld) -> None:
             "responses": [row["name"] for row in found["players"]],
         }
         write_json(home / GAMES / f"{files[name]}.json", content)
-    for name, found in record.results.items():
-        title = printable(f"{name}, {record.prompts} prompts")
-        save_figure(
-            partial(_figure, {**found, "tau": record.tau}, title), home, f"tournament-{files[name]}", dpi=200
-        )
+    add_figures(
+        lambda: {f"tournament-{files[name]}": _figure(record, name) for name in record.results}, home, dpi=200
+    )
 
 
-def _figure(found: dict[str, Any], title: str) -> Figure:
-    figure = tournament_figures(found)["tournament"]
-    figure.suptitle(title, fontsize=9)
+def _figure(record: TournamentHeld, name: str) -> Figure:
+    figure = tournament_figures({**record.results[name], "tau": record.tau})["tournament"]
+    figure.suptitle(printable(f"{name}, {record.prompts} prompts"), fontsize=9)
     return figure
