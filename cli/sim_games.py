@@ -278,10 +278,10 @@ def tournament(
 
     [dim]mnpo sim tournament votes.jsonl --tau 0.05[/dim]
     """
-    from mnpo.common.reading import check_file
+    from mnpo.common.given import check_file
     from mnpo.sim.tournaments import tournament as rank
 
-    check_file(file)
+    check_file(file, empty=False)
     options = {"file": str(file), "tau": tau, "draws": draws, "seed": seed}
     with recorded("tournament", options, out, as_json) as keep:
         with progress_bar() as progress:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mnpo.common.reading import as_numbers
 from mnpo.numerics import LARGEST_WEIGHT, check_memory
 from mnpo.oracles import Population, levels_of
+from mnpo.sim.reading import as_numbers
 from mnpo.values import shown
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnpo.common.reading import as_numbers, load_json
 from mnpo.games import check_tau
 from mnpo.sim.json_oracles import read_oracle
+from mnpo.sim.reading import as_numbers, load_json
 from mnpo.sim.spec import GameSpec
 from mnpo.values import shown
 

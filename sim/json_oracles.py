@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnpo.choices import suggestion
-from mnpo.common.reading import as_numbers
 from mnpo.oracles import DenseTensor, Heterogeneous, Oracle, Pairwise, PlackettLuce, Population
 from mnpo.sim.annotators import read_annotators
+from mnpo.sim.reading import as_numbers
 from mnpo.values import shown
 
 #: The value of an oracle's key, and the number of players where the file says -> the oracle.

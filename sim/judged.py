@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnpo.common.reading import json_line, lines_in
 from mnpo.oracles.plackett_luce import LARGEST_UTILITY
+from mnpo.sim.reading import json_line, lines_in
 from mnpo.values import shown
 
 RESPONSES, SCORES = "all_generated_responses", "all_rm_scores"

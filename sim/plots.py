@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnpo.common.ornaments import add_figures, write_figures
-from mnpo.common.reading import load_json
 from mnpo.common.tournament_figure import tournament_figures
 from mnpo.sim.figures.crosscheck import crosscheck_figures
 from mnpo.sim.figures.diagnosis import diagnosis_figures
@@ -17,6 +16,7 @@ from mnpo.sim.figures.study import study_figures
 from mnpo.sim.figures.sweeps import sweep_figures
 from mnpo.sim.figures.verdicts import verdict_figures
 from mnpo.sim.figures.wins import win_figures
+from mnpo.sim.reading import load_json
 from mnpo.values import shown
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mnpo.common.reading import lines_in
 from mnpo.numerics import check_memory
 from mnpo.oracles import (
     Population,
     levels_of,
 )
+from mnpo.sim.reading import lines_in
 from mnpo.sim.spec import GameSpec
 from mnpo.values import shown
 

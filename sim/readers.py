@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnpo.common.reading import as_numbers, check_file, load_json
+from mnpo.common.given import check_file
 from mnpo.numerics import Array, as_array
 from mnpo.sim.json_games import read_json_game, read_players, read_tau
 from mnpo.sim.preflib import read_preflib
+from mnpo.sim.reading import as_numbers, load_json
 from mnpo.sim.spec import GameSpec
 from mnpo.sim.tables import read_csv, read_matrix_csv, read_matrix_numpy, read_numpy, read_votes
 
@@ -26,7 +27,7 @@ def read_game(path: Path) -> GameSpec:
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"{path}: unknown kind of game file {suffix!r}; accepted are {' '.join(READERS)}")
-    check_file(path)
+    check_file(path, empty=False)
     try:
         spec = READERS[suffix](path)
         if spec.oracle.batch_shape:
@@ -86,7 +87,7 @@ def read_policies(path: Path) -> Array:
         return as_array(read_numpy(path), f"{path}: policies")
     if suffix == ".json":
         return read_claim(path).policies
-    check_file(path)
+    check_file(path, empty=False)
     raise ValueError(f"{path}: unknown kind of policy file {suffix!r}; accepted are .json .csv .npy .npz")
 
 

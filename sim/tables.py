@@ -14,9 +14,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mnpo.common.reading import GROWTH, check_file, json_line, lines_in
+from mnpo.common.given import check_file
 from mnpo.numerics import check_memory
 from mnpo.oracles import Pairwise
+from mnpo.sim.reading import GROWTH, json_line, lines_in
 from mnpo.sim.spec import GameSpec
 from mnpo.values import shown
 
@@ -127,7 +128,7 @@ def read_numpy(path: Path) -> npt.NDArray[Any]:
         ValueError: says what is wrong.
         OSError: the file cannot be read.
     """
-    check_file(path)
+    check_file(path, empty=False)
     try:
         with ExitStack() as stack:
             file: IO[bytes] = stack.enter_context(path.open("rb"))

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnpo.common.given import plain_json, read_text
+from mnpo.common.given import read_text
+from mnpo.common.strict_json import plain_json
 from mnpo.length_controlled import Answers, fit, standard_error
 from mnpo.values import listed
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mnpo.common.digests import data_digest
-from mnpo.common.given import plain_json, read_bytes, read_text, text_lines
+from mnpo.common.given import read_bytes, read_text, text_lines
+from mnpo.common.strict_json import plain_json
 from mnpo.llm.config.parsing import parse_file
 from mnpo.llm.endpoints.chat import Request
 from mnpo.llm.endpoints.fences import TOLD, fence

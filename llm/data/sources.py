@@ -11,7 +11,8 @@ from typing import Any
 
 from mnpo.choices import choose
 from mnpo.common.digests import file_digest
-from mnpo.common.given import check_file, lines, plain_json, text_lines
+from mnpo.common.given import check_file, lines, text_lines
+from mnpo.common.strict_json import plain_json
 from mnpo.llm.data import made
 from mnpo.llm.data.formats import COLUMNS, SCORED, STRENGTHS, Malformed, Row, as_row, first_line
 from mnpo.values import listed

@@ -1,6 +1,6 @@
 """Files that somebody names: regular files of a size that fits, read with limits; one line says what is wrong.
 
-Nothing here knows what the files mean. Errors are `ValueError`s that name the file; those of `plain_json` do not.
+Nothing here knows what the files mean. Errors are `ValueError`s that name the file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,8 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from mnpo.common.reading import _object as unique
-from mnpo.common.reading import parse_json
+from mnpo.common.strict_json import unique
 
 _MIB = 2**20
 #: Bytes of a text that is read as a whole, of one line, and of one JSON array of rows.
@@ -29,8 +27,6 @@ _BLANK = 10**6
 #: What begins a text in another encoding.
 _OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _BOM = b"\xef\xbb\xbf"
-#: Half of a pair of surrogates, as JSON escapes it or as bytes.
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 def user_path(name: str) -> Path:
@@ -45,22 +41,29 @@ def user_path(name: str) -> Path:
         raise ValueError(f"{name}: there is no such home") from None
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, *, empty: bool = True) -> None:
     """Refuse what is no regular file: a folder, a pipe that nobody may write to, a device without end.
+
+    Args:
+        path: of the file.
+        empty: whether there may be nothing in it.
 
     Raises:
         ValueError: names it.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        told = f"{path} is a link that leads nowhere" if path.is_symlink() else f"no such file: {path}"
+        raise ValueError(told) from None
     except (OSError, ValueError) as error:  # the latter of a zero byte in the name
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(mode):
-        raise ValueError(
-            f"{path}: it is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, not a file"
-        )
+    if stat.S_ISDIR(found.st_mode):
+        raise ValueError(f"{path} is a folder, not a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} is no regular file but a pipe or a device")
+    if not (found.st_size or empty):
+        raise ValueError(f"{path} is empty")
 
 
 def read_bytes(path: Path, most: int = TEXT) -> bytes:
@@ -116,21 +119,6 @@ def text_lines(path: Path) -> Iterator[str]:
         while line := stream.line(number + 1, LINE):
             number += 1
             yield _decoded(path, line, f", line {number}")
-
-
-def plain_json(content: bytes) -> Any:
-    """Return what a row or a file of data in JSON holds.
-
-    Raises:
-        ValueError: as `mnpo.common.reading.parse_json`, or half a character.
-    """
-    found = parse_json(content.decode("utf-8", "surrogatepass"))
-    if _HALF.search(content):
-        try:
-            json.dumps(found, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("a text that is not valid Unicode") from None
-    return found
 
 
 def read_json_object(path: Path, most: int = TEXT) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""Files that users name: what is no file, no text or no JSON is told in one line with file, place and reason."""
+"""Files of games and votes: what is no text, JSON or number is told in one line with file, place and reason."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.given import check_file
+from mnpo.common.strict_json import parse_json
 from mnpo.numerics import Array, as_array, check_memory
 from mnpo.values import shown
 
@@ -16,34 +17,13 @@ from mnpo.values import shown
 LONGEST_LINE = 1 << 26
 #: Bytes of memory that a byte of text takes, about, once it is numbers and names.
 GROWTH = 16
-#: Digits of a whole number; one with more is no count, no weight and no float.
-MOST_DIGITS = 300
-
-
-def check_file(path: Path) -> None:
-    """Refuse what is no file with something in it, before anything of it is read.
-
-    Raises:
-        ValueError: a folder, a pipe or a device, an empty file, none at all, or one too large for the memory.
-        OSError: the file cannot be looked at.
-    """
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a file")
-    if not os.path.lexists(path):
-        raise ValueError(f"no such file: {path}")
-    if not path.exists():
-        raise ValueError(f"{path} is a link that leads nowhere")
-    if not path.is_file():
-        raise ValueError(f"{path} is no regular file but a pipe or a device")
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty")
 
 
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: as `check_file`, or no such text.
+        ValueError: as `mnpo.common.given.check_file`, an empty file, or no such text.
         OSError: the file cannot be read.
     """
     _check_text(path)
@@ -60,7 +40,7 @@ def lines_in(path: Path) -> Iterator[tuple[str, str]]:
         ValueError: as `read_text`, or a line longer than `LONGEST_LINE`.
         OSError: the file cannot be read.
     """
-    check_file(path)
+    check_file(path, empty=False)
     name, number = str(path), 1
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -111,19 +91,6 @@ def json_line(where: str, line: str) -> Any:
         raise ValueError(f"{where}: not JSON ({reason})") from None
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON that says one thing: no key twice in an object, no NaN, no number that none can hold.
-
-    Raises:
-        json.JSONDecodeError: no JSON.
-        ValueError: says what else is wrong.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def as_numbers(values: Any, name: str) -> Array:
     """Return plain data as an array of numbers; texts, true and false are none, though arrays would take them.
 
@@ -141,24 +108,5 @@ def as_numbers(values: Any, name: str) -> Array:
 
 
 def _check_text(path: Path) -> None:
-    check_file(path)
+    check_file(path, empty=False)
     check_memory((GROWTH, path.stat().st_size // 8), f"{path}: what is in the file")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {shown(twice)} stands twice in one object")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _whole(text: str) -> int:
-    if len(text) > MOST_DIGITS:
-        raise ValueError(f"a whole number of {len(text)} digits")
-    return int(text)
