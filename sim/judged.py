@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnpo.common.style import printable
 from mnpo.oracles.plackett_luce import LARGEST_UTILITY
 from mnpo.sim.reading import json_line, lines_in
 from mnpo.values import shown
@@ -55,8 +56,8 @@ def read_judged(path: Path) -> Iterator[JudgedPrompt]:
         found = _read(where, line)
         if names is not None and list(found.scores) != names:
             raise ValueError(
-                f"{found.where}: must have the scores of the lines before, {', '.join(names)}; "
-                f"found {', '.join(found.scores)}"
+                f"{found.where}: must have the scores of the lines before, {', '.join(map(printable, names))}; "
+                f"found {', '.join(map(printable, found.scores))}"
             )
         names = list(found.scores)
         yield found
@@ -78,17 +79,18 @@ def _read(where: str, line: str) -> JudgedPrompt:
     if not scores:
         raise ValueError(f"{where}: has no {SCORES}")
     for name, values in scores.items():
+        called = printable(name)
         if not isinstance(values, list) or len(values) != len(responses):
             count = len(values) if isinstance(values, list) else shown(values)
             raise ValueError(
-                f"{where}: scores of {name} must be {len(responses)} numbers, one a response; found {count}"
+                f"{where}: scores of {called} must be {len(responses)} numbers, one a response; found {count}"
             )
         for place, value in enumerate(values):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"{where}: score {place} of {name} must be a number; found {shown(value)}")
+                raise ValueError(f"{where}: score {place} of {called} must be a number; found {shown(value)}")
             if abs(value) > LARGEST_UTILITY:
                 raise ValueError(
-                    f"{where}: score {place} of {name} must be at most {LARGEST_UTILITY:g} in size; found {value:g}"
+                    f"{where}: score {place} of {called}: at most {LARGEST_UTILITY:g} in size; found {value:g}"
                 )
     prompt = row.get("prompt", "")
     return JudgedPrompt(where, prompt if isinstance(prompt, str) else json.dumps(prompt), responses, scores)

@@ -92,8 +92,8 @@ def read_policies(path: Path) -> Array:
 
 
 def _named(path: Path, error: ValueError) -> ValueError:
-    """Return an error that names the file first, once."""
-    message = str(error)
+    """Return an error that names the file first, once, in one line whatever stands in names and keys."""
+    message = " ".join(str(error).split())
     return ValueError(message if message.startswith(str(path)) else f"{path}: {message}")
 
 
