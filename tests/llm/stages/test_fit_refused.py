@@ -76,7 +76,7 @@ def test_bad_input_is_one_line_and_leaves_no_result(
             cli.main()
     error = capsys.readouterr().err
     assert stop.value.code == 2
-    last = [text for text in error.splitlines() if "mnpo: " in text]
+    last = [text for text in error.splitlines() if "mnpo: " in text and "mnpo: note: " not in text]
     assert len(last) == 1
     assert message in last[0]
     assert "Traceback" not in error
