@@ -123,7 +123,7 @@ def open_table(folder: Path) -> Dataset:
     wrong = seals.damage(folder)
     known = seals.read_sealed(folder / seals.SEAL)
     if wrong is not None or known is None:
-        raise OSError(f"the table in {folder} cannot be read: {wrong}")
+        raise OSError(f"the table in {folder} cannot be read: {wrong}; run the stage again that made it")
     # Without a fingerprint `datasets` would read all rows to make one.
     return Dataset(_mapped_rows(folder / _FILE), fingerprint=known["content"][:16])
 

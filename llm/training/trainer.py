@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from mnpo.llm.models.loading import find, load_model, load_tokenizer
+from mnpo.llm.models.weights import check_positions
 from mnpo.llm.training import grouping
 from mnpo.llm.training.collator import Collator, Rows, batch_in
 from mnpo.llm.training.logprobs import attach, log_probs_of
@@ -114,6 +115,9 @@ class PairTrainer(ResumableTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        for split in prepared.values():
+            longest = grouping.lengths_of(split.data, shared=False).max(initial=0)
+            check_positions(self.model.config, int(longest), "the policy")
         self._task = task
         attach(self.model, chunk=logprob_chunk, synchronise=self.is_deepspeed_enabled or self.is_fsdp_enabled)
 

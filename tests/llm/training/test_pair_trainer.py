@@ -283,3 +283,10 @@ def test_a_fit_is_the_same_however_its_rows_lie(world: World, tmp_path: Path) ->
     for losses, weights in found[1:]:
         assert losses == pytest.approx(found[0][0], rel=1e-5)
         torch.testing.assert_close(weights, found[0][1], rtol=1e-4, atol=1e-4)
+
+
+def test_pairs_beyond_the_models_positions_are_refused(world: World, tmp_path: Path) -> None:
+    """Before they are an index out of range in the middle of a fit."""
+    with pytest.raises(ValueError, match=r"the policy has 1024 positions, and texts have up to \d+ tokens"):
+        trainer_of(world, tmp_path, [{"prompt": "a", "chosen": "b " * 1500, "rejected": "c"}], max_length=2000,
+                   objective="simpo")  # fmt: skip
