@@ -17,8 +17,9 @@ from mnpo.sim.reading import lines_in
 from mnpo.sim.spec import GameSpec
 from mnpo.values import shown
 
-_CLASS = r"([0-9]+|\{\s*[0-9]+(\s*,\s*[0-9]+)*\s*\})"
-_ORDER = re.compile(rf"\s*[0-9]+\s*:\s*({_CLASS}(\s*,\s*{_CLASS})*)?\s*,?\s*")
+# Without going back, which on a long line takes the cube of its length.
+_CLASS = r"([0-9]++|\{\s*+[0-9]++(\s*+,\s*+[0-9]++)*+\s*+\})"
+_ORDER = re.compile(rf"\s*+[0-9]++\s*+:\s*+({_CLASS}(\s*+,\s*+{_CLASS})*+)?\s*+(,\s*+)?")
 _COUNT = re.compile(r"# (NUMBER (?:ALTERNATIVES|VOTERS|UNIQUE ORDERS)):?(.*)", re.IGNORECASE)
 _NAME = re.compile(r"# ALTERNATIVE NAME([^:]*):(.*)", re.IGNORECASE)
 #: Orders are counted in floats, which hold whole numbers up to here.
