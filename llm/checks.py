@@ -149,7 +149,7 @@ def _check_places(config: Config) -> None:
         try:
             check_file(user_path(template))
         except ValueError as error:
-            raise ValueError(f"chat_template_path {error}") from None
+            raise ValueError(f"chat_template_path: {error}") from None
     _check_gguf(config)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from mnpo.choices import choose
 from mnpo.llm.models import folders
@@ -134,6 +135,8 @@ def _check_sizes(network: Any, config: Any, folder: Path, trust_remote_code: boo
         )
     if trust_remote_code and getattr(config, "auto_map", None):
         return  # what its code makes is not known before it runs
+    if is_deepspeed_zero3_enabled():
+        return  # whatever is built is shared out among the processes
     with reading(f"cannot build the model {folder} as its config.json says"), torch.device("meta"):
         empty = network.from_config(config) if hasattr(network, "from_config") else network(config)
     wanted = sum(weights.numel() for weights in empty.parameters())

@@ -140,6 +140,7 @@ def test_the_table_tells_what_was_left_out_and_that_a_cpu_says_nothing_of_gpus(t
     assert "nothing about GPUs follows" in verdict(rows, gpu=False)
 
 
+@pytest.mark.slow
 def test_it_runs_on_a_cpu(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     out = tmp_path / "gpu.json"

@@ -35,6 +35,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tiny.build("tiny:llama", tmp_path))
 
 
+@pytest.mark.slow
 def test_the_notebook_guide_runs_from_top_to_bottom(small: str, tmp_path: Path) -> None:
     found = run("docs/guides/notebooks.md", {"folder": small, "__name__": "notebook"}, tmp_path)
     assert found["trainer"].state.global_step == 2

@@ -41,7 +41,7 @@ WRONG: dict[str, str] = {
     "fit tiny eval_dataset_name=nowhere.parquet": "dataset nowhere.parquet: no such file or folder",
     "fit tiny dataset_name=null output_dir=./nowhere": "lacks dataset_name, and output_dir holds no preferences",
     "fit tiny dataset_name=null eval_split=test": "pairs that annotate made have no splits for eval_split",
-    "fit tiny chat_template_path=nowhere.jinja": "chat_template_path nowhere.jinja: no such file",
+    "fit tiny chat_template_path=nowhere.jinja": "chat_template_path: no such file: nowhere.jinja",
     "fit tiny rule={name: onpo, eta: 1, tau: 0.1} target=label": "give target=win-rate",
     "score tiny rule={name: ht-mnpo, eta: 1, tau: 0.1}": "opponent_models=[..]",
     "sample tiny prompt_dataset_name=./nowhere.txt": "dataset ./nowhere.txt: no such file or folder",

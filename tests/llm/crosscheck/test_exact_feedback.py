@@ -53,9 +53,10 @@ def test_rules_are_told_apart(tmp_path: Path) -> None:
     assert min(apart) > 100 * NETWORKS["softmax"].tolerance
 
 
-def test_all_networks_agree() -> None:
+@pytest.mark.parametrize("steps", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_all_networks_agree(steps: int) -> None:
     """A small form of docs/crosscheck.md: one step and two, on all networks."""
-    record = crosscheck(cases("td-mnpo:players=3"), steps=2)
+    record = crosscheck(cases("td-mnpo:players=3"), steps=steps)
     assert {entry["policy"] for entry in record["rows"]} == set(NETWORKS)
     for entry in record["rows"]:
         assert entry["tv"] <= NETWORKS[entry["policy"]].tolerance

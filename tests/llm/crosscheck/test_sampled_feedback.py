@@ -22,6 +22,7 @@ from mnpo.llm.preferences.pairing import Recipe
 from support import random_matrix, random_policies
 
 
+@pytest.mark.slow
 def test_labels_teach_what_they_should() -> None:
     """Every estimator's error falls as m^{−1/2} towards its own limit; of those that are biased it is another one."""
     record = crosscheck(

@@ -123,7 +123,10 @@ def test_each_attribute_has_an_output_and_missing_ratings_do_not_count(
     assert fitted(home).key()["output"] == [1.0, -0.5]
 
 
-@pytest.mark.parametrize("objective", ["top-one", "full-ranking", "bradley-terry"])
+@pytest.mark.parametrize(
+    "objective",
+    ["top-one", *(pytest.param(name, marks=pytest.mark.slow) for name in ("full-ranking", "bradley-terry"))],
+)
 def test_pools_of_any_size(objective: str, tmp_path: Path, base: Path) -> None:
     rows = []
     for k, (prompt, *_) in enumerate(responses(16)):

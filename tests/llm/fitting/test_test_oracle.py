@@ -128,6 +128,7 @@ def test_nothing_is_asked_twice_and_the_card_is_recalibrated(tmp_path: Path, bas
     assert after["tests"][0]["rescaled"]["scale"] == pytest.approx(card.scale)
 
 
+@pytest.mark.slow
 def test_processes_share_the_questions(tmp_path: Path, base: Path) -> None:
     home, data = tmp_path / "oracle", "tiny:pairs:40"
     fit_oracle(home, base)
