@@ -1,7 +1,7 @@
 """What is kept is what was written: checksums of files that are read back, beside them or in them.
 
-They are there for accidents (a disk, a copy, an editor), not for enemies: files have their size and CRC-32, which
-finds every flipped bit and every burst of 32, at several gigabytes a second.
+They are there for accidents (a disk, a copy, an editor), not for enemies: files have their size and a CRC-32 of
+those of their pieces, which finds every flipped bit and every burst of 32, at several gigabytes a second.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mnpo.common.files import read_json, write_json
 CHECKSUM = "checksum"
 #: The file that holds the checksums of a folder's files.
 SEAL = "checksums.json"
-#: Bytes that are read at once.
-_PIECE = 1 << 20
+#: Bytes that have a checksum of their own, and bytes that are read at once.
+_PIECE, _READ = 1 << 24, 1 << 20
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
@@ -89,22 +89,33 @@ def damage(folder: Path, name: str = SEAL) -> str | None:
 
 @cache
 def _checksums(stamps: tuple[Stamp, ...]) -> tuple[str, ...]:
-    """Return checksums of files, several at a time; a file is read once as long as it is the same.
+    """Return checksums of files, large ones by several threads; a file is read once as long as it is the same.
 
     Raises:
         OSError: a file that cannot be read.
     """
-    with ThreadPoolExecutor() as pool:
-        return tuple(pool.map(_checksum, stamps))
+    pieces = [(file, start) for file, size, _ in stamps for start in range(0, size, _PIECE)]
+    if len(pieces) > len(stamps):
+        with ThreadPoolExecutor() as pool:
+            sums = iter(list(pool.map(_sum, pieces)))
+    else:
+        sums = map(_sum, pieces)
+    found = []
+    for _, size, _ in stamps:
+        own = [next(sums) for _ in range(0, size, _PIECE)]
+        found.append(f"{size}-{zlib.crc32(b''.join(one.to_bytes(4) for one in own)):08x}")
+    return tuple(found)
 
 
-def _checksum(found: Stamp) -> str:
-    file, size, _ = found
+def _sum(piece: tuple[Path, int]) -> int:
+    """Return the CRC-32 of a piece of a file."""
+    file, start = piece
     total = 0
-    with file.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            total = zlib.crc32(piece, total)
-    return f"{size}-{total:08x}"
+    with file.open("rb", buffering=0) as stream:
+        stream.seek(start)
+        for _ in range(0, _PIECE, _READ):
+            total = zlib.crc32(stream.read(_READ), total)
+    return total
 
 
 def _of(content: Mapping[str, Any]) -> str:
