@@ -20,6 +20,7 @@ import numpy as np
 
 from mnpo.common.given import read_text
 from mnpo.common.strict_json import plain_json
+from mnpo.common.style import printable
 from mnpo.length_controlled import Answers, fit, standard_error
 from mnpo.values import listed
 
@@ -130,12 +131,14 @@ def read_annotations(file: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
             unjudged[name] = unjudged.get(name, 0) + 1
             continue
         if (name, read.instruction) in seen:
-            raise ValueError(f"{file}, row {number}: {name} has instruction {read.instruction[:40]!r} twice")
+            raise ValueError(
+                f"{file}, row {number}: {printable(name)} has instruction {read.instruction[:40]!r} twice"
+            )
         seen.add((name, read.instruction))
         rows.append(read)
     empty = [name for name, rows in found.items() if not rows]
     if empty or not found:
-        raise ValueError(f"{file} has no judgments" + (f" of {empty[0]}" if empty else ""))
+        raise ValueError(f"{file} has no judgments" + (f" of {printable(empty[0])}" if empty else ""))
     return found, unjudged
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mnpo.common.style import printable
 from mnpo.llm.data.formats import Malformed, first_line
 from mnpo.llm.data.sources import raw_rows
 
@@ -70,7 +71,7 @@ def read_questions(
         except Malformed as reason:
             raise ValueError(f"questions {source}, row {number}: {reason}") from None
         if one.id in found:
-            raise ValueError(f"questions {source}, row {number}: {one.id} is there twice")
+            raise ValueError(f"questions {source}, row {number}: {printable(one.id)} is there twice")
         found[one.id] = one
     if not found:
         raise ValueError(f"questions {source}: there are none")

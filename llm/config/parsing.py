@@ -10,7 +10,7 @@ import yaml
 from mnpo.common.given import read_text
 
 #: Bytes of a text, values in it with all that aliases repeat, and values within values.
-_LONGEST, _MOST, _DEEPEST = 2**18, 20_000, 40
+_LONGEST, _MOST, _DEEPEST = 2**17, 20_000, 40
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
 _MERGE, _DATE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
 

@@ -19,7 +19,7 @@ from jinja2.compiler import CodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 #: Characters of a template itself.
-LONGEST = 2**20
+LONGEST = 2**17
 #: Steps that a conversation may take, and more for each turn and each character of it.
 _STEPS, _A_TURN, _A_LETTER = 100_000, 1000, 2
 #: Characters of one text that a template builds, and so many times those of the conversation more.
