@@ -19,6 +19,8 @@ from mnpo.llm.runtime.workers import WorkerFailed, Workers
 TWO = Plan(2, 2, "ddp", None)
 #: What another process runs that is to be ended from outside.
 PARENT = (
+    # As on a terminal: what a script starts in the background ignores Ctrl-C.
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "import json, sys; from pathlib import Path; from mnpo.llm.runtime.launch import Plan\n"
     "from mnpo.llm.runtime.workers import Workers\n"
     "file = Path(sys.argv[1]) if len(sys.argv) > 1 else None\n"
