@@ -38,6 +38,7 @@ def parse(text: str) -> Any:
     if len(text) > _LONGEST:
         raise ValueError(f"{len(text)} characters; a configuration has at most {_LONGEST}")
     try:
+        _check_shape(text)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -66,6 +67,23 @@ def parse_file(path: Path) -> Any:
         raise ValueError(f"{path} is not YAML: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _check_shape(text: str) -> None:
+    """Refuse a text as soon as it is too deep or too much: to build what it says takes the square of its depth.
+
+    Raises:
+        ValueError: says in which line.
+    """
+    depth = count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        where = f"line {event.start_mark.line + 1}"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"{where}: values within values, more than {_DEEPEST}")
+        count += isinstance(event, yaml.NodeEvent)
+        if count > 2 * _MOST:  # keys and values
+            raise ValueError(f"{where}: more than {_MOST} values")
 
 
 def _check(node: yaml.Node, sizes: dict[int, int], above: tuple[int, ...]) -> int:
