@@ -77,13 +77,14 @@ def _check_shape(text: str) -> None:
     """
     depth = count = 0
     for event in yaml.parse(text, Loader=_Loader):
-        where = f"line {event.start_mark.line + 1}"
+        mark = event.start_mark
+        where = "" if mark is None else f"line {mark.line + 1}: "
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            raise ValueError(f"{where}: values within values, more than {_DEEPEST}")
+            raise ValueError(f"{where}values within values, more than {_DEEPEST}")
         count += isinstance(event, yaml.NodeEvent)
         if count > 2 * _MOST:  # keys and values
-            raise ValueError(f"{where}: more than {_MOST} values")
+            raise ValueError(f"{where}more than {_MOST} values")
 
 
 def _check(node: yaml.Node, sizes: dict[int, int], above: tuple[int, ...]) -> int:
