@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mnpo.llm.config import Config, Draft
 from mnpo.llm.config.whole import Place
+from mnpo.llm.models.folders import MODEL
 from mnpo.llm.preferences.recipes import sampled_models
 from mnpo.oracle_objectives import REGRESSION
 
@@ -100,5 +101,5 @@ def idle(config: Config, given: Collection[Place]) -> Iterator[str]:
 def whom_it_tests(config: Config) -> Iterator[str]:
     """Yield a line on whom an evaluation tests where nobody says and nothing was fitted."""
     home, policy = config.folders.home, config.model.model_name_or_path
-    if config.evaluation.eval_model is None and not (home / "model").is_dir():
+    if config.evaluation.eval_model is None and not (home / MODEL).is_dir():
         yield f"nothing was fitted into {home}: {policy} itself is tested (model_name_or_path)"

@@ -22,7 +22,7 @@ from mnpo.llm.config import Config
 from mnpo.llm.config.whole import SECTIONS
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.iterations import Policies
-from mnpo.llm.models.folders import find, fingerprint
+from mnpo.llm.models.folders import MODEL, find, fingerprint
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.panel import panels_of
 from mnpo.llm.preferences.recipes import taught
@@ -86,7 +86,7 @@ def train(
         configs = {player: iterations.config_of(config, t, player, policies) for player in players}
         made = {player: _update(configs[player], once, first) for player in players}
         for player in players:
-            policies[player].append(str(configs[player].folders.home / "model"))
+            policies[player].append(str(configs[player].folders.home / MODEL))
         for player in players:
             tested = iterations.with_rivals(config, configs[player], player, policies)
             if first:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mnpo.choices import suggestion
-from mnpo.values import coerce, shown
+from mnpo.values import Range, coerce
 
 #: The default of an option that must be given.
 REQUIRED: Any = inspect.Parameter.empty
@@ -115,10 +115,7 @@ class Option:
         Raises:
             ValueError: says what is accepted.
         """
-        if self.least is not None and number < self.least:
-            raise ValueError(f"{label} must be at least {self.least:g}; found {shown(number)}")
-        if self.most is not None and number > self.most:
-            raise ValueError(f"{label} must be at most {self.most:g}; found {shown(number)}")
+        Range(self.least, self.most).check(label, number)
 
 
 def options_of(build: Callable[..., Any]) -> Mapping[str, Option]:

@@ -10,6 +10,8 @@ from mnpo.common.given import read_json_object, user_path
 from mnpo.common.seals import SEAL, damage
 from mnpo.values import shown
 
+#: Where a fit leaves its model, in its output folder.
+MODEL = "model"
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 #: How the index of weights in several parts is called.
 _INDEX = (".safetensors.index.json", ".bin.index.json")

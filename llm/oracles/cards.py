@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mnpo.common.records import FileRecord, Record
+from mnpo.llm.models.folders import MODEL
 from mnpo.llm.oracles.base import check_scale
-
-#: Where a fit leaves its model, in its output folder.
-MODEL = "model"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from mnpo.common.given import user_path
 from mnpo.llm.config.parsing import NotYaml, parse
 from mnpo.llm.data.made import PREFIX
 from mnpo.llm.endpoints.addresses import check_no_secret
-from mnpo.llm.models.folders import is_adapter
+from mnpo.llm.models.folders import MODEL, is_adapter
 from mnpo.llm.players.base import Player
 from mnpo.llm.players.models import ModelPlayer
 from mnpo.llm.players.others import EndpointPlayer, FilePlayer
@@ -66,7 +66,7 @@ def iterations(word: str) -> dict[str, Path]:
     )
     found = {}
     for number, folder in numbered:
-        for model in sorted([folder / "model", *folder.glob("*/model")]):
+        for model in sorted([folder / MODEL, *folder.glob(f"*/{MODEL}")]):
             if _is_model(model):
                 player = "" if model.parent == folder else f"-{model.parent.name}"
                 found[f"iteration-{number}{player}"] = model

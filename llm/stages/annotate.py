@@ -14,7 +14,6 @@ import pyarrow as pa
 from mnpo.common.digests import data_digest
 from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
-from mnpo.common.seals import write_sealed
 from mnpo.llm.config import Compute, Folders, Judging, Models, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.blocks import Blocks
@@ -40,6 +39,7 @@ from mnpo.llm.stages.records import (
     Weights,
 )
 from mnpo.llm.stages.weights import Weighed, weigh
+from mnpo.llm.storage.manifests import write_manifest
 from mnpo.llm.storage.mapped import let_go
 from mnpo.llm.training.tasks import Task
 
@@ -119,7 +119,7 @@ def annotate(
                 said=said,
                 pairs=pairs,
             )
-            write_sealed(said / "manifest.json", manifest.as_dict())
+            write_manifest(said, manifest.as_dict())
             encoded.write(pairs)
         record = Annotations(
             folder=str(job.home / ANNOTATIONS),

@@ -27,7 +27,7 @@ from mnpo.llm.data.blocks import Blocks
 from mnpo.llm.data.formats import Text
 from mnpo.llm.data.prompts import Prompt, as_json, check_held_out, read_prompts
 from mnpo.llm.data.tables import TableWriter
-from mnpo.llm.models.folders import fingerprint
+from mnpo.llm.models.folders import MODEL, fingerprint
 from mnpo.llm.models.job import Job
 from mnpo.llm.oracles.asking import Asking, Judgments, judge
 from mnpo.llm.oracles.judged import Judged
@@ -84,7 +84,7 @@ def evaluate(
         clear_partials(job.home)
     asked = read_prompts(data, prompts, tokenizer, compute.seed, job.encodings)[0]["eval"]
     check_held_out(asked, data.max_length, prompts.eval_prompts)
-    trained = job.home / "model"
+    trained = job.home / MODEL
     policy = evaluation.eval_model or (str(trained) if trained.is_dir() else model.model_name_or_path)
     rivals = _opponents(model, evaluation)
     count = evaluation.eval_generations

@@ -17,13 +17,13 @@ from mnpo.common.progress import Progress
 from mnpo.common.seals import seal
 from mnpo.llm.config import Data, Fit, Folders, Models, Prompts, Training, Update
 from mnpo.llm.data.tables import open_splits
-from mnpo.llm.models.folders import root_of
+from mnpo.llm.models.folders import MODEL, root_of
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import configuration, load_model, load_tokenizer, merged
 from mnpo.llm.runtime.memory import release
 from mnpo.llm.runtime.processes import Group
 from mnpo.llm.stages.identity import settings_of
-from mnpo.llm.stages.records import MODEL, Fitted, Scores
+from mnpo.llm.stages.records import Fitted, Scores
 from mnpo.llm.stages.score import score
 from mnpo.llm.storage.manifests import MANIFEST, check_same, set_aside_if_unknown, write_manifest
 from mnpo.llm.training.adapters import with_adapter

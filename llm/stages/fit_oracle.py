@@ -26,9 +26,10 @@ from mnpo.llm.data.sources import content_of
 from mnpo.llm.fitting import starting
 from mnpo.llm.fitting.encoding import encoded_judgments, reader
 from mnpo.llm.fitting.selecting import Judgments, annotators_in, annotators_of, judgments_for
+from mnpo.llm.models.folders import MODEL
 from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_tokenizer, merged
-from mnpo.llm.oracles.cards import MODEL, Annotator, Card, Population
+from mnpo.llm.oracles.cards import Annotator, Card, Population
 from mnpo.llm.oracles.pairwise import CHOICES
 from mnpo.llm.runtime.fresh import Beginning
 from mnpo.llm.runtime.memory import release

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mnpo.common.records import FileRecord, Record
-from mnpo.common.seals import about_sealed, damage, read_sealed
+from mnpo.common.seals import about_sealed, damage
+from mnpo.llm.models.folders import MODEL
+from mnpo.llm.storage.manifests import read_manifest
 
 #: The stages' data sets, in the output folder; `mnpo.llm.data.schema.TABLES` has their columns.
 SAMPLES, ANNOTATIONS, PREFERENCES = "prompts-and-responses", "annotations", "preferences"
 SCORED, HELD_OUT = "scored", "held-out"
-#: The folder of what was trained, in the output folder.
-MODEL = "model"
 #: What is said where a fit finds none.
 NO_PAIRS = (
     "the configuration lacks dataset_name, and output_dir holds no preferences; "
@@ -249,7 +249,7 @@ class Scores(FileRecord):
 
     def intact(self, folder: Path) -> bool:
         """See `FileRecord`."""
-        there = read_sealed(folder / SCORED / "manifest.json")
+        there = read_manifest(folder / SCORED)
         return there == self.manifest.as_dict() and all(
             damage(folder / SCORED / split) is None for split in self.manifest.pairs
         )

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
-from mnpo.common.seals import write_sealed
 from mnpo.llm.config import Compute, Data, Folders, Judging, Models, Prompts, Sampling, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.prompts import Prompt, as_json, read_prompts
@@ -22,6 +21,7 @@ from mnpo.llm.preferences.recipes import check, sampled_models
 from mnpo.llm.sampling.drawing import Responses, responses
 from mnpo.llm.sampling.responses import Found
 from mnpo.llm.stages.records import SAMPLES, Drawn, Samples, SamplesManifest
+from mnpo.llm.storage.manifests import write_manifest
 from mnpo.llm.storage.mapped import let_go
 
 _IDS = pa.list_(pa.int32())
@@ -82,7 +82,7 @@ def sample(
             digest = _write(partial, asked, [found[name].samples for name, *_ in everybody])
             tokens = vocabulary_fingerprint(tokenizer)
             manifest = SamplesManifest(samples=digest, opponents=list(others), tokenizer=tokens)
-            write_sealed(partial / "manifest.json", manifest.as_dict())
+            write_manifest(partial, manifest.as_dict())
         record = Samples(
             folder=str(target),
             manifest=manifest,

@@ -16,7 +16,6 @@ from datasets import Dataset
 from mnpo.common.digests import data_digest
 from mnpo.common.files import clear_partials, whole_folder
 from mnpo.common.progress import Progress
-from mnpo.common.seals import write_sealed
 from mnpo.llm.config import REFERENCE, Compute, Data, Folders, Models, Prompts, Update
 from mnpo.llm.data import schema
 from mnpo.llm.data.encoding import Encoder, tokenizer_digest
@@ -27,14 +26,12 @@ from mnpo.llm.models.job import Job
 from mnpo.llm.models.loading import load_tokenizer
 from mnpo.llm.stages.records import SCORED, Scored, Scores, ScoresManifest
 from mnpo.llm.stages.splits import Split, read_splits
+from mnpo.llm.storage.manifests import write_manifest
 from mnpo.llm.training.anchors import is_external
 from mnpo.llm.training.further import other_responses
 from mnpo.llm.training.requests import Requests
 from mnpo.llm.training.scores import LogProbs, log_probs, store_of
 from mnpo.llm.training.tasks import Task
-
-#: A record of what the scored pairs are, beside them.
-_MANIFEST = "manifest.json"
 
 #: Column -> log-probabilities, (N,).
 Columns = dict[str, npt.NDArray[np.float64]]
@@ -181,7 +178,7 @@ class _Scoring:
             for name in self._splits:
                 self._write_split(partial / name, name)
             mark_splits(partial, list(self._splits))
-            write_sealed(partial / _MANIFEST, manifest.as_dict())
+            write_manifest(partial, manifest.as_dict())
 
     def _write_split(self, folder: Path, name: str) -> None:
         data, others, scores = self._rows[name], self._others[name], self._found[name]

@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -67,6 +68,15 @@ class Server(ThreadingHTTPServer):
     def script(self, **replies: list[Reply]) -> None:
         """Give each prompt its replies in turn, the last one for good."""
         self.reply = lambda parts, before: replies[parts[0]][min(before, len(replies[parts[0]]) - 1)]
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run a server while the block runs."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judge_server import Server
+from judge_server import Server, serving
 from own_judges import FILE
 from small_models import LLAMA3
 from transformers import PreTrainedTokenizerFast
@@ -27,10 +26,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="session")

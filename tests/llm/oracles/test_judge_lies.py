@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 import traceback
 from collections.abc import Iterator
 
 import pytest
-from judge_server import KEY, Server, ask, judge_at, numbered, says
+from judge_server import KEY, Server, ask, judge_at, numbered, says, serving
 from lies import FINAL, ODD, PASSING, redirects
 
 from mnpo.llm.oracles.base import Question
@@ -21,10 +20,8 @@ SECONDS = 0.3
 
 @pytest.fixture
 def other() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving() as server:
         yield server
-        server.shutdown()
 
 
 def given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
